@@ -1,0 +1,1 @@
+"""The instruction set: one instruction, one file."""

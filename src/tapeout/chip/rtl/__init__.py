@@ -1,0 +1,1 @@
+"""The hardware: one block, one file."""

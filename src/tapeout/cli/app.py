@@ -1,0 +1,24 @@
+"""The command tree. A verb is a module here with a function of the same name; heavy imports live inside it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import typer
+
+from tapeout.cli.common import verb
+
+VERBS: tuple[str, ...] = ()
+
+app = typer.Typer(
+    name="tapeout",
+    help="From a language model to its own inference chip, and from the chip to the fleet that serves it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for _name in VERBS:
+    _module = import_module(f"tapeout.cli.{_name}")
+    app.command(_name, help=_module.__doc__)(verb(getattr(_module, _name)))

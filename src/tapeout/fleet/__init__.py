@@ -1,0 +1,1 @@
+"""Many chips: demand, racks, network, sites, power, supply, finance, risk."""

@@ -1,0 +1,1 @@
+"""Technology tables and what follows from them: area, power, yield, cost, floorplan, synthesis."""

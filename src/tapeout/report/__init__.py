@@ -1,0 +1,1 @@
+"""What a person looks at: reports, plots, pictures of dies, traces."""

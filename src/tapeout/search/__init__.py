@@ -1,0 +1,1 @@
+"""Which chip: design-space exploration over arrays of designs."""

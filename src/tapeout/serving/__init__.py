@@ -1,0 +1,1 @@
+"""Many requests: request-level simulation, and the OpenAI-compatible endpoint."""

@@ -1,0 +1,1 @@
+"""functional (bits, fast), cycle (time, fast), rtl (truth)."""

@@ -1,0 +1,1 @@
+"""Model × how it is served → operators with shapes, bytes and operations, per chip of a sharded group."""
