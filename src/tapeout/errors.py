@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class Phrase(str):
+    """What was found, in words; an InputError prints it without the quotes that a value gets."""
+
+
 class TapeoutError(Exception):
     """Base of every error meant for the user; its text is one line and needs no traceback."""
 
@@ -37,6 +41,6 @@ class DoesNotHold(TapeoutError):
 
 def shown(value: object, limit: int = 80) -> str:
     """`value` as one printable line of at most `limit` characters."""
-    text = value if isinstance(value, str) and value.startswith("nothing") else repr(value)
+    text = str(value) if isinstance(value, Phrase) else repr(value)
     text = "".join(c if c.isprintable() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 
 T = TypeVar("T")
 _REQUIRED: Any = object()
@@ -40,7 +40,7 @@ class Fields:
         value = self.table.get(key)
         if value is None:
             if default is _REQUIRED:
-                raise self.fail(key, "nothing", expected)
+                raise self.fail(key, Phrase("nothing"), expected)
             return default
         return value
 
@@ -132,4 +132,4 @@ class Fields:
         for key in self.table:
             if key not in self._read:
                 known = ", ".join(sorted(self._read))
-                raise self.fail(key, "an unknown field", f"one of {known}")
+                raise self.fail(key, Phrase("an unknown field"), f"one of {known}")

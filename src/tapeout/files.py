@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tapeout.errors import InputError, TapeoutError
+from tapeout.errors import InputError, Phrase, TapeoutError
 
 MAX_TEXT_BYTES = 64 * 2**20  # larger than any config, index or scenario; guards against the wrong file
 
@@ -19,16 +19,16 @@ def read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise InputError(path, "", "a folder", "a file")
+            raise InputError(path, "", Phrase("a folder"), "a file")
         if size > MAX_TEXT_BYTES:
-            raise InputError(path, "", f"{size} bytes", f"at most {MAX_TEXT_BYTES}")
+            raise InputError(path, "", Phrase(f"{size} bytes"), f"at most {MAX_TEXT_BYTES}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as e:
-        raise InputError(path, f"byte {e.start}", "bytes that are not UTF-8", "UTF-8 text") from None
+        raise InputError(path, f"byte {e.start}", Phrase("bytes that are not UTF-8"), "UTF-8 text") from None
     except FileNotFoundError:
-        raise InputError(path, "", "nothing there", "a file") from None
+        raise InputError(path, "", Phrase("nothing there"), "a file") from None
     except OSError as e:
-        raise InputError(path, "", e.strerror or str(e), "a readable file") from None
+        raise InputError(path, "", Phrase(e.strerror or str(e)), "a readable file") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -40,26 +40,26 @@ def parse_json(text: str, where: object) -> dict[str, Any]:
     """The JSON object in `text`; NaN, Infinity and duplicate keys are refused."""
 
     def refuse(token: str) -> Any:
-        raise InputError(where, "", token, "standard JSON (no NaN or Infinity)")
+        raise InputError(where, "", Phrase(token), "standard JSON (no NaN or Infinity)")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
             if key in seen:
-                raise InputError(where, key, "the key twice", "each key once")
+                raise InputError(where, key, Phrase("the key twice"), "each key once")
             seen[key] = value
         return seen
 
     try:
         value = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
     except json.JSONDecodeError as e:
-        raise InputError(where, f"line {e.lineno} column {e.colno}", e.msg, "valid JSON") from None
+        raise InputError(where, f"line {e.lineno} column {e.colno}", Phrase(e.msg), "valid JSON") from None
     except RecursionError:
-        raise InputError(where, "", "nesting beyond any use", "valid JSON") from None
+        raise InputError(where, "", Phrase("nesting beyond any use"), "valid JSON") from None
     except ValueError as e:  # integers of more digits than Python converts
-        raise InputError(where, "", str(e), "valid JSON") from None
+        raise InputError(where, "", Phrase(e), "valid JSON") from None
     if not isinstance(value, dict):
-        raise InputError(where, "", f"a JSON {type(value).__name__}", "a JSON object")
+        raise InputError(where, "", Phrase(f"a JSON {type(value).__name__}"), "a JSON object")
     return value
 
 
@@ -68,9 +68,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as e:
-        raise InputError(path, "", str(e), "valid TOML") from None
+        raise InputError(path, "", Phrase(e), "valid TOML") from None
     except RecursionError:
-        raise InputError(path, "", "nesting beyond any use", "valid TOML") from None
+        raise InputError(path, "", Phrase("nesting beyond any use"), "valid TOML") from None
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
