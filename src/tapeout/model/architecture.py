@@ -7,12 +7,15 @@ a linear layer of `out × in` is stored `[out, in]`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Literal
 
-StorageFormat = Literal["f32", "bf16", "f16", "mxfp4", "fp8_block128", "nvfp4", "int4_group32", "i32"]
+from tapeout.model.formats import CACHE_BITS, CacheFormat, StorageFormat, StoredTensor, stored, stored_bytes
+
 Activation = Literal["silu", "gelu_tanh", "clamped_swiglu", "relu2"]
 
 
@@ -55,6 +58,16 @@ class GroupedQueryAttention:
     output_gate: bool = False  # sigmoid gate from the query projection (Qwen3.5)
     scale: float | None = None  # of the scores; None: 1/sqrt(head_dim)
 
+    @property
+    def cache_elements(self) -> int:
+        """Numbers cached per token: keys and values."""
+        return 2 * self.kv_heads * self.head_dim
+
+    @property
+    def state_elements(self) -> int:
+        """Numbers cached per sequence whatever its length."""
+        return 0
+
 
 @dataclass(frozen=True)
 class LatentAttention:
@@ -73,6 +86,16 @@ class LatentAttention:
     index_dim: int = 0
     index_topk: int = 0
 
+    @property
+    def cache_elements(self) -> int:
+        """Numbers cached per token: the latent, the rotated key shared by all heads, the indexer's key."""
+        return self.kv_rank + self.rope_dim + self.index_dim
+
+    @property
+    def state_elements(self) -> int:
+        """Numbers cached per sequence whatever its length."""
+        return 0
+
 
 @dataclass(frozen=True)
 class LinearAttention:
@@ -83,6 +106,17 @@ class LinearAttention:
     key_dim: int
     value_dim: int
     convolution: int  # kernel width of the short causal convolution
+
+    @property
+    def cache_elements(self) -> int:
+        """Numbers cached per token: none, the state does not grow."""
+        return 0
+
+    @property
+    def state_elements(self) -> int:
+        """Numbers cached per sequence whatever its length: the state of each head, the convolution's inputs."""
+        channels = 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
+        return self.value_heads * self.key_dim * self.value_dim + channels * (self.convolution - 1)
 
 
 Attention = GroupedQueryAttention | LatentAttention | LinearAttention
@@ -139,11 +173,16 @@ Role = Literal[
 ]
 
 
+# What a quantised version of a model usually quantises; norms, router, embedding and head stay.
+LINEAR_ROLES: tuple[Role, ...] = ("attention", "experts", "shared_expert", "dense")
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One weight as the model uses it: `shape` is logical, `format` how the published checkpoint stores it.
 
-    `stored()` gives the file's tensors (name, shape, dtype) that hold it.
+    The experts of a layer are one tensor `[experts, out, in]` in every family; a `*` in `name` says that
+    the file has one tensor for each index along the first axis. `stored()` lists the file's tensors.
     """
 
     name: str
@@ -151,11 +190,21 @@ class Tensor:
     format: StorageFormat
     role: Role
     layer: int | None = None  # None: outside the layers
+    matrix: bool = False  # a matrix [..., out, in] that multiplies activations: what can be quantised
 
     @property
     def parameters(self) -> int:
         """Number of logical parameters."""
         return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the checkpoint, scales included."""
+        return stored_bytes(self.name, self.shape, self.format)
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """The file tensors (name, shape, dtype) that hold this weight."""
+        return stored(self.name, self.shape, self.format)
 
 
 @dataclass(frozen=True)
@@ -173,6 +222,7 @@ class Model:
     tied_embeddings: bool = False
     embedding_scale: float = 1.0
     norm_offset: float = 0.0  # Gemma multiplies by 1 + weight
+    logit_softcap: float | None = None
     approximations: tuple[str, ...] = ()  # what this description leaves out, in the user's words
     eos: tuple[int, ...] = ()
     bos: int | None = None
@@ -181,3 +231,90 @@ class Model:
     def parameters(self) -> int:
         """Total parameters (block scales are not parameters)."""
         return sum(t.parameters for t in self.tensors)
+
+    @cached_property
+    def active_parameters(self) -> int:
+        """Parameters that one token meets: chosen experts only, the head but not the embedding table."""
+        return sum(round(t.parameters * self.active_share(t)) for t in self.tensors)
+
+    def active_share(self, tensor: Tensor) -> float:
+        """Share of `tensor` that one token meets."""
+        if tensor.role == "embedding":
+            return 1.0 if self.tied_embeddings else 0.0
+        if tensor.role == "experts" and tensor.layer is not None:
+            feed_forward = self.layers[tensor.layer].feed_forward
+            assert isinstance(feed_forward, MixtureOfExperts)
+            return feed_forward.experts_per_token / feed_forward.experts
+        return 1.0
+
+    @cached_property
+    def bytes(self) -> int:
+        """Bytes of tensor data in the checkpoint, scales included."""
+        return sum(t.bytes for t in self.tensors)
+
+    @cached_property
+    def bytes_by_role(self) -> dict[Role, int]:
+        """`bytes`, by role."""
+        total: Counter[Role] = Counter()
+        for t in self.tensors:
+            total[t.role] += t.bytes
+        return dict(total)
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """Every tensor of the checkpoint's files."""
+        for t in self.tensors:
+            yield from t.stored()
+
+    def layer_tensors(self, layer: int | None) -> tuple[Tensor, ...]:
+        """The tensors of one layer; of None, those outside the layers."""
+        return self._by_layer.get(layer, ())
+
+    @cached_property
+    def _by_layer(self) -> dict[int | None, tuple[Tensor, ...]]:
+        found: dict[int | None, list[Tensor]] = {}
+        for t in self.tensors:
+            found.setdefault(t.layer, []).append(t)
+        return {layer: tuple(tensors) for layer, tensors in found.items()}
+
+    def cache_bytes_per_token(self, layer: int | None = None, fmt: CacheFormat = "bf16") -> float:
+        """Bytes that one token adds to the KV cache, in one layer or (None) in all of them."""
+        layers = self.layers if layer is None else (self.layers[layer],)
+        return sum(each.attention.cache_elements for each in layers) * CACHE_BITS[fmt] / 8
+
+    def cache_bytes(self, tokens: int, fmt: CacheFormat = "bf16") -> float:
+        """Bytes of cache for one sequence of `tokens`: windows bound it, states (F32) do not grow."""
+        bits = 0.0
+        for layer in self.layers:
+            a = layer.attention
+            kept = tokens
+            if isinstance(a, GroupedQueryAttention) and (a.window or a.chunk):
+                kept = min(tokens, a.window or a.chunk or tokens)
+            bits += a.cache_elements * kept * CACHE_BITS[fmt] + a.state_elements * 32
+        return bits / 8
+
+    def requantised(self, plan: StorageFormat | Mapping[Role, StorageFormat]) -> Model:
+        """The same model with its matrices of some roles stored otherwise.
+
+        `plan` gives a format for each role to change; a bare format means the roles of `LINEAR_ROLES`.
+        Biases, norms and other vectors keep their format.
+
+        >>> load("llama-3.1-70b").requantised("fp8_block128")  # doctest: +SKIP
+        """
+        formats: Mapping[Role, StorageFormat]
+        formats = dict.fromkeys(LINEAR_ROLES, plan) if isinstance(plan, str) else plan
+        changed = tuple(
+            replace(t, format=formats[t.role]) if t.matrix and t.role in formats else t for t in self.tensors
+        )
+        return replace(self, tensors=changed)
+
+    def describe(self) -> str:
+        """One line: what kind of model, how large."""
+        moe = next(
+            (x.feed_forward for x in self.layers if isinstance(x.feed_forward, MixtureOfExperts)), None
+        )
+        experts = f", {moe.experts_per_token} of {moe.experts} experts" if moe else ""
+        return (
+            f"{self.name}: {self.family}, {self.parameters / 1e9:.2f} B parameters"
+            f" ({self.active_parameters / 1e9:.2f} B active), {len(self.layers)} layers{experts},"
+            f" {self.bytes / 2**30:.2f} GiB, context {self.context}"
+        )

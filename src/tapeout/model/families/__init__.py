@@ -1,0 +1,26 @@
+"""One file per model family: from the fields of its config.json to layers and tensors.
+
+A family has `MODEL_TYPES`, the `model_type`s it reads, and `read(config) -> Model`. To add one, add the
+file and name it in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tapeout.model.architecture import Model
+from tapeout.model.config import Config
+
+FAMILIES = ("gpt_oss", "llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3")
+
+
+def read(config: Config) -> Model:
+    """The model that `config` describes. Raises InputError if no family reads its `model_type`."""
+    modules = {t: m for m in (import_module(f"{__name__}.{f}") for f in FAMILIES) for t in m.MODEL_TYPES}
+    if config.model_type not in modules:
+        raise config.fail(
+            "model_type", config.model_type or "nothing", "one of " + ", ".join(sorted(modules))
+        )
+    model = modules[config.model_type].read(config)
+    assert isinstance(model, Model)
+    return model
