@@ -43,7 +43,7 @@ class Rope:
 
 @dataclass(frozen=True)
 class GroupedQueryAttention:
-    """Softmax attention with `heads` query heads sharing `kv_heads` key and value heads (arXiv 2305.13245)."""
+    """Softmax attention, `heads` query heads sharing `kv_heads` key and value heads (arXiv 2305.13245)."""
 
     heads: int
     kv_heads: int
@@ -114,7 +114,7 @@ class LinearAttention:
 
     @property
     def state_elements(self) -> int:
-        """Numbers cached per sequence whatever its length: the state of each head, the convolution's inputs."""
+        """Numbers cached per sequence whatever its length: state of each head, inputs of the convolution."""
         channels = 2 * self.key_heads * self.key_dim + self.value_heads * self.value_dim
         return self.value_heads * self.key_dim * self.value_dim + channels * (self.convolution - 1)
 

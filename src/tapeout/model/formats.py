@@ -6,14 +6,14 @@ are those that public checkpoints use:
 | format | file tensors | as published in |
 |---|---|---|
 | f32, bf16, f16, i32 | the tensor itself | |
-| mxfp4 | `_blocks` U8 [..., out, in/32, 16], `_scales` U8 [..., out, in/32] | openai/gpt-oss-* (OCP MX v1.0) |
+| mxfp4 | `_blocks` U8 [..., out, in/32, 16], `_scales` U8 [..., out, in/32] | openai/gpt-oss-120b |
 | mxfp8, mxint8 | elements U8 or I8, `_scale` U8 [..., out, in/32] | OCP MX v1.0; compressed-tensors |
 | fp8_block128 | F8_E4M3, `_scale_inv` F32 per 128 × 128 | deepseek-ai/DeepSeek-V3, arXiv 2412.19437 §3.3 |
 | fp8_tensor | F8_E4M3, `weight_scale` and `input_scale` F32 scalars | nvidia/Llama-3.1-70B-Instruct-FP8 |
 | fp8_channel | F8_E4M3, `weight_scale` BF16 [out, 1] | compressed-tensors, FP8-dynamic |
 | fp8_row | F8_E4M3, `weight_scale` F32 [out, 1] | meta-llama/Llama-3.1-405B-FP8 (FBGEMM) |
-| nvfp4 | U8 [out, in/2], `_scale` F8_E4M3 [out, in/16], `_scale_2` and `input_scale` F32 | nvidia/DeepSeek-R1-FP4 |
-| int4_group32 | `_packed` I32 [out, in/8], `_scale` BF16 [out, in/32], `_shape` I32 [2] | moonshotai/Kimi-K2-Thinking |
+| nvfp4 | U8 [out, in/2], `_scale` F8_E4M3 [out, in/16], `_scale_2`, `input_scale` F32 | nvidia/DeepSeek-R1-FP4 |
+| int4_group32 | `_packed` I32 [out, in/8], `_scale` BF16 [out, in/32], `_shape` | Kimi-K2-Thinking |
 """
 
 from __future__ import annotations

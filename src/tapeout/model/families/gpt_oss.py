@@ -1,4 +1,4 @@
-"""gpt-oss (OpenAI, arXiv 2508.10925): alternating windows, attention sinks, clamped SwiGLU experts in MXFP4."""
+"""gpt-oss (OpenAI, arXiv 2508.10925): alternating windows, attention sinks, clamped SwiGLU experts."""
 
 from __future__ import annotations
 
