@@ -17,7 +17,10 @@ BITS: dict[str, float] = {
     "mxint8": 8.0 + 8 / 32,
     "mxfp8": 8.0 + 8 / 32,
     "fp8_block128": 8.0 + 32 / 128**2,  # DeepSeek-V3: one FP32 scale per 128 × 128 block
-    "fp8": 8.0,  # one scale per tensor or channel
+    "fp8": 8.0,  # one scale per tensor, channel or row: too few to count
+    "fp8_tensor": 8.0,
+    "fp8_channel": 8.0,
+    "fp8_row": 8.0,
     "int8": 8.0,
     "nvfp4": 4.0 + 8 / 16,  # one E4M3 scale per 16
     "int4_group32": 4.0 + 16 / 32,  # one BF16 scale per 32

@@ -2,8 +2,9 @@
 
 Every numeric field may be a float or a NumPy array, and the fields of all operators of a workload
 broadcast together: a million operating points are one set of array operations. Quantities are those
-of the *mean* chip of the group; `imbalance` says how much more the busiest chip does, because time
-follows the busiest and energy the mean.
+of the *busiest* chip of the group, since all wait for it; `share` is what the mean chip does of that,
+because energy follows the mean. Over pipeline stages, `repeats` are those of the mean stage, so that
+`pp` times the time of a step is what a token takes through all of them.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Operator:
     kv_write_bytes: Number = 0.0
     macs: Number = 0.0
     vector_operations: Number = 0.0
-    imbalance: Number = 1.0
+    share: Number = 1.0
     collective: Collective | None = None
 
     @property
@@ -134,7 +135,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over a workload, of one step on the mean chip."""
+    """Sums over a workload: one step on the busiest chip."""
 
     macs: Number = 0.0
     vector_operations: Number = 0.0
@@ -181,6 +182,6 @@ def bytes_by_role(operators: Iterable[Operator]) -> dict[str, Number]:
     """Weight bytes read in a step, by role of the weights: what shapes a chip for decode."""
     found: dict[str, Number] = {}
     for o in operators:
-        if o.weight_format:
+        if np.any(o.weight_bytes):
             found[o.role] = found.get(o.role, 0.0) + o.repeats * o.weight_bytes
     return found
