@@ -44,8 +44,8 @@ def cache_bytes(
     """Bytes that one sequence of `context` tokens keeps in the memory of each chip of its rank.
 
     A layer with a window or chunk keeps that many tokens only; linear attention a state whatever the
-    context. Key and value heads, and the latents of latent attention, are replicated where there are more chips
-    than heads. On the fullest pipeline stage.
+    context. Key and value heads are replicated where there are more chips than heads, and the latents of
+    latent attention always. On the fullest pipeline stage.
     """
     p, f = parallelism or Parallelism(), formats or Formats.stored(model)
     tp = np.asarray(p.tp)
