@@ -191,6 +191,7 @@ class Tensor:
     role: Role
     layer: int | None = None  # None: outside the layers
     matrix: bool = False  # a matrix [..., out, in] that multiplies activations: what can be quantised
+    transposed: bool = False  # the file holds [..., in, out] (experts of Llama 4)
 
     @property
     def parameters(self) -> int:
@@ -200,11 +201,15 @@ class Tensor:
     @property
     def bytes(self) -> int:
         """Bytes in the checkpoint, scales included."""
-        return stored_bytes(self.name, self.shape, self.format)
+        return stored_bytes(self.name, self._file_shape, self.format)
 
     def stored(self) -> Iterator[StoredTensor]:
         """The file tensors (name, shape, dtype) that hold this weight."""
-        return stored(self.name, self.shape, self.format)
+        return stored(self.name, self._file_shape, self.format)
+
+    @property
+    def _file_shape(self) -> tuple[int, ...]:
+        return (*self.shape[:-2], self.shape[-1], self.shape[-2]) if self.transposed else self.shape
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,10 @@ class Config(Fields):
         """Experts per token."""
         return self.integer("num_experts_per_tok", high=experts)
 
-    def activation(self) -> Activation:
+    def activation(self, default: str = "silu") -> Activation:
         """The activation of the feed-forward network."""
         key = "hidden_activation" if "hidden_activation" in self else "hidden_act"
-        return ACTIVATIONS[self.text(key, "silu", choices=tuple(ACTIVATIONS))]
+        return ACTIVATIONS[self.text(key, default, choices=tuple(ACTIVATIONS))]
 
     def expect(self, key: str, value: object) -> None:
         """Refuse a field that is present with another value than the one described here."""
@@ -101,10 +101,20 @@ class Config(Fields):
         quantised = "quantization_config" in holder
         return read_storage(plain, holder.section("quantization_config") if quantised else None)
 
-    def grouped_query(self, layer_type: str | None = None, **options: Any) -> GroupedQueryAttention:
+    def grouped_query(
+        self,
+        layer_type: str | None = None,
+        *,
+        rotary: bool = True,
+        interleaved: bool = False,
+        partial: float = 1.0,
+        theta: float = 10000.0,
+        **options: Any,
+    ) -> GroupedQueryAttention:
         """Grouped-query attention in the common fields; `options` are those of the family.
 
-        `layer_type` picks the rotary embedding where a model has several.
+        `layer_type` picks the rotary embedding where a model has several; without `rotary` it has none.
+        `partial` (the share of channels rotated) and `theta` are what the file leaves to the family.
         """
         heads = self.heads("num_attention_heads")
         kv_heads = self.heads("num_key_value_heads", heads)
@@ -113,22 +123,37 @@ class Config(Fields):
         if "head_dim" not in self and self.hidden % heads:
             raise self.fail("num_attention_heads", heads, f"a divisor of hidden_size ({self.hidden})")
         head_dim = self.width("head_dim", self.hidden // heads)
-        rope = options.pop("rope", None) or self.rope(head_dim, layer_type)
+        rope = self.rope(head_dim, layer_type, interleaved, partial, theta) if rotary else None
         return GroupedQueryAttention(heads, kv_heads, head_dim, rope, **options)
 
-    def rope(self, head_dim: int, layer_type: str | None = None, interleaved: bool = False) -> Rope:
-        """The rotary embedding: `rope_parameters`, or `rope_theta` and `rope_scaling` of older files."""
+    def rope(
+        self,
+        head_dim: int,
+        layer_type: str | None = None,
+        interleaved: bool = False,
+        partial: float = 1.0,
+        theta: float = 10000.0,
+    ) -> Rope:
+        """The rotary embedding: `rope_parameters`, or `rope_theta` and `rope_scaling` of older files.
+
+        `rope_parameters` may hold one table for each layer type. An older file with windowed layers
+        scales the full ones only and gives the others' theta as `rope_local_base_freq` (Gemma 3).
+        """
         key = next((k for k in ("rope_parameters", "rope_scaling") if k in self), None)
         table = self.section(key) if key else Fields({}, self.where, self.name("rope_scaling"))
         if layer_type is not None and layer_type in table:
             table = table.section(layer_type)
+        elif layer_type == "sliding_attention" and key != "rope_parameters":
+            return Rope(theta, head_dim, interleaved)
         share_in: Fields = table if "partial_rotary_factor" in table else self
-        share = share_in.number("partial_rotary_factor", 1.0, low=0.01, high=1.0)
-        rotary_dim = int(head_dim * share)
+        share = share_in.number("partial_rotary_factor", partial, low=0.01, high=1.0)
+        rotary_dim = self.width("rotary_dim", int(head_dim * share))
+        if rotary_dim > head_dim:
+            raise self.fail("rotary_dim", rotary_dim, f"at most head_dim ({head_dim})")
         if rotary_dim % 2 or not rotary_dim:
             raise self.fail("head_dim", head_dim, "an even number of rotated channels")
         theta_in: Fields = table if "rope_theta" in table else self
-        theta = theta_in.number("rope_theta", 10000.0, low=1.0, high=1e12)
+        theta = theta_in.number("rope_theta", theta, low=1.0, high=1e12)
         kind = table.text("rope_type" if "rope_type" in table else "type", "default", choices=_ROPE_KINDS)
         if kind in ("default", "mrope"):
             return Rope(theta, rotary_dim, interleaved)

@@ -12,7 +12,7 @@ are those that public checkpoints use:
 | fp8_tensor | F8_E4M3, `weight_scale` and `input_scale` F32 scalars | nvidia/Llama-3.1-70B-Instruct-FP8 |
 | fp8_channel | F8_E4M3, `weight_scale` BF16 [out, 1] | compressed-tensors, FP8-dynamic |
 | fp8_row | F8_E4M3, `weight_scale` F32 [out, 1] | meta-llama/Llama-3.1-405B-FP8 (FBGEMM) |
-| nvfp4 | U8 [out, in/2], `_scale` F8_E4M3 [out, in/16], `_scale_2`, `input_scale` F32 | nvidia/DeepSeek-R1-FP4 |
+| nvfp4 | U8 [out, in/2], `_scale` F8_E4M3 [out, in/16], `_scale_2`, `input_scale` F32 | DeepSeek-R1-FP4 |
 | int4_group32 | `_packed` I32 [out, in/8], `_scale` BF16 [out, in/32], `_shape` | Kimi-K2-Thinking |
 """
 

@@ -13,8 +13,8 @@ from tapeout.model.formats import StorageFormat
 PLAIN: dict[str, StorageFormat] = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 MAX_GLOBS = 200  # patterns are tried on every weight; lists of plain names may be long
 
-# A `re:` pattern made of nothing but these is the same as a glob; anything else is not read.
-_SIMPLE_REGEX = re.compile(r"(?:\.\*|\\\.|[\w.$^/-])*")
+# A `re:` pattern made of nothing but these is the same as a few globs; anything else is not read.
+_SIMPLE_REGEX = re.compile(r"(?:\.\*|\\\.|[\w.$^-])*(?:\((\w+(?:\|\w+)*)\))?(?:\.\*|\\\.|[\w.$^-])*")
 
 
 class Storage:
@@ -109,15 +109,19 @@ def _skips(table: Fields, key: str) -> Callable[[str], bool]:
     for entry in table.array(key, []):
         if not isinstance(entry, str):
             raise table.fail(key, entry, "names of modules")
-        pattern = entry
+        patterns = [entry]
         if entry.startswith("re:"):
-            if not _SIMPLE_REGEX.fullmatch(entry[3:]):
-                raise table.fail(key, entry, "a pattern of names, dots and `.*`")
-            pattern = entry[3:].strip("^$").replace(".*", "*").replace("\\.", ".")
-        if any(c in pattern for c in "*?["):
-            globs += [re.compile(translate(pattern)), re.compile(translate(pattern + ".*"))]
-        else:
-            plain.add(pattern)
+            simple = _SIMPLE_REGEX.fullmatch(entry[3:])
+            if not simple:
+                raise table.fail(key, entry, "a pattern of names, dots, `.*` and one group of alternatives")
+            glob = entry[3:].strip("^$").replace(".*", "*").replace("\\.", ".")
+            choices = simple.group(1)
+            patterns = [glob.replace(f"({choices})", c) for c in choices.split("|")] if choices else [glob]
+        for pattern in patterns:
+            if any(c in pattern for c in "*?["):
+                globs += [re.compile(translate(pattern)), re.compile(translate(pattern + ".*"))]
+            else:
+                plain.add(pattern)
     if len(globs) > 2 * MAX_GLOBS:
         raise table.fail(key, f"{len(globs) // 2} patterns", f"at most {MAX_GLOBS}")
 

@@ -59,7 +59,17 @@ ALIASES = {
     "deepseek-v3-0324": "deepseek-v3",
     "deepseek-v3.1": "deepseek-v3",
     "deepseek-r1-0528": "deepseek-r1",
+    "deepseek-v3.1-terminus": "deepseek-v3",
+    "deepseek-v3.2-exp": "deepseek-v3.2",
     "kimi-k2-0905": "kimi-k2",
+    "kimi-k2.5": "kimi-k2-thinking",  # its language part
+    "glm-4.6": "glm-4.5",
+    "glm-4.7": "glm-4.5",
+    "glm-5.1": "glm-5",
+    "minimax-m2": "minimax-m2.5",
+    "minimax-m2.1": "minimax-m2.5",
+    "llama-4-scout-17b-16e": "llama-4-scout",
+    "llama-4-maverick-17b-128e": "llama-4-maverick",
 }
 
 # Endings that do not change the layers: tuning, dates of a release, MLPerf's accuracy targets and scenarios.

@@ -11,7 +11,20 @@ from importlib import import_module
 from tapeout.model.architecture import Model
 from tapeout.model.config import Config
 
-FAMILIES = ("gpt_oss", "llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3")
+FAMILIES = (
+    "gpt_oss",
+    "llama",
+    "qwen3",
+    "qwen3_moe",
+    "mixtral",
+    "deepseek_v3",
+    "deepseek_v32",
+    "glm4_moe",
+    "minimax_m2",
+    "gemma3",
+    "llama4",
+    "qwen3_5",
+)
 
 
 def read(config: Config) -> Model:

@@ -45,11 +45,11 @@ class Weights:
         """The weight of a normalisation."""
         self.vector(f"{name}.weight", width, role="norm")
 
-    def matrix(self, name: str, *shape: int, role: Role) -> None:
-        """A weight `[..., out, in]` under its full name."""
+    def matrix(self, name: str, *shape: int, role: Role, transposed: bool = False) -> None:
+        """A weight `[..., out, in]` under its full name; `transposed`: the file holds `[..., in, out]`."""
         module = self.prefix + name.removesuffix(".weight")
         fmt = self.storage.matrix(module, role)
-        self.tensors.append(Tensor(self.prefix + name, shape, fmt, role, self.layer, matrix=True))
+        self.tensors.append(Tensor(self.prefix + name, shape, fmt, role, self.layer, True, transposed))
 
     def linear(self, module: str, *shape: int, role: Role, bias: bool = False) -> None:
         """`module.weight` [..., out, in] and, with `bias`, `module.bias` [..., out]."""
@@ -108,10 +108,12 @@ def write_experts(
             w.linear(f"{module}.{shared}_gate", 1, hidden, role="router")
 
 
-def write_feed_forward(w: Weights, hidden: int, part: Dense | MixtureOfExperts) -> None:
+def write_feed_forward(
+    w: Weights, hidden: int, part: Dense | MixtureOfExperts, shared: str = "shared_experts"
+) -> None:
     """`mlp`, dense or a mixture."""
     if isinstance(part, MixtureOfExperts):
-        write_experts(w, hidden, part)
+        write_experts(w, hidden, part, shared=shared)
     else:
         write_gated(w, "mlp", hidden, part.intermediate, "dense", part.bias)
 

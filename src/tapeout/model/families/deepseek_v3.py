@@ -1,7 +1,4 @@
-"""DeepSeek-V3 and R1 (arXiv 2412.19437), Kimi K2 (arXiv 2507.20534): latent attention, shared experts.
-
-DeepSeek-V3.2 and GLM-5 add a sparse indexer: each token attends to the `index_topk` tokens it selects.
-"""
+"""DeepSeek-V3 and R1 (arXiv 2412.19437), Kimi K2 (arXiv 2507.20534): latent attention, shared experts."""
 
 from __future__ import annotations
 
@@ -9,20 +6,36 @@ from tapeout.model.architecture import Dense, LatentAttention, Layer, MixtureOfE
 from tapeout.model.config import MAX_LAYERS, Config, yarn_mscale
 from tapeout.model.families.common import Weights, decoder
 
-MODEL_TYPES = ("deepseek_v3", "kimi_k2")
+MODEL_TYPES = ("deepseek_v3", "kimi_k2", "kimi_k25")
 
 
 def read(c: Config) -> Model:
     """The model that config `c` describes."""
-    attention, moe = read_attention(c), read_experts(c)
-    dense = Dense(c.width("intermediate_size"), c.activation())
+    attention = read_attention(c)
+    outside = "language_model." if c.multimodal else ""
+    return decoder(
+        c,
+        "deepseek_v3",
+        [Layer(attention, part) for part in read_feed_forward(c)],
+        attention=write_latent,
+        prefix=f"{outside}model.",
+        head=f"{outside}lm_head",
+        approximations=left_out(c),
+    )
+
+
+def left_out(c: Config) -> list[str]:
+    """What the description leaves out of the published checkpoint."""
+    predicts = c.integer("num_nextn_predict_layers", 0, low=0, high=MAX_LAYERS)
+    return ["the multi-token-prediction layer is left out"] if predicts else []
+
+
+def read_feed_forward(c: Config) -> list[Dense | MixtureOfExperts]:
+    """The feed-forward part of each layer: the first ones are dense."""
+    moe, dense = read_experts(c), Dense(c.width("intermediate_size"), c.activation())
     first = c.integer("first_k_dense_replace", 0, low=0, high=MAX_LAYERS)
     every = c.integer("moe_layer_freq", 1, high=MAX_LAYERS)
-    layers = [Layer(attention, dense if i < first or i % every else moe) for i in range(c.layers)]
-    left_out = []
-    if c.integer("num_nextn_predict_layers", 0, low=0, high=MAX_LAYERS):
-        left_out.append("the multi-token-prediction layer is left out")
-    return decoder(c, "deepseek_v3", layers, attention=write_latent, approximations=left_out)
+    return [dense if i < first or i % every else moe for i in range(c.layers)]
 
 
 def read_attention(c: Config, interleaved: bool = True) -> LatentAttention:
