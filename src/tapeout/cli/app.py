@@ -1,4 +1,4 @@
-"""The command tree. A verb is a module here with a function of the same name; heavy imports live inside it."""
+"""The command tree. A verb is a module here with a function of the same name; heavy imports are inside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ()
+VERBS: tuple[str, ...] = ("models",)
 
 app = typer.Typer(
     name="tapeout",
@@ -18,6 +18,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps verbs by name, even where there is only one."""
+
 
 for _name in VERBS:
     _module = import_module(f"tapeout.cli.{_name}")

@@ -59,6 +59,12 @@ class GroupedQueryAttention:
     scale: float | None = None  # of the scores; None: 1/sqrt(head_dim)
 
     @property
+    def kind(self) -> str:
+        """In a few words."""
+        local = f" window {self.window}" if self.window else f" chunk {self.chunk}" if self.chunk else ""
+        return f"GQA {self.heads}:{self.kv_heads}{local}"
+
+    @property
     def cache_elements(self) -> int:
         """Numbers cached per token: keys and values."""
         return 2 * self.kv_heads * self.head_dim
@@ -87,6 +93,11 @@ class LatentAttention:
     index_topk: int = 0
 
     @property
+    def kind(self) -> str:
+        """In a few words."""
+        return f"MLA {self.heads}" + (f" top-{self.index_topk}" if self.index_topk else "")
+
+    @property
     def cache_elements(self) -> int:
         """Numbers cached per token: the latent, the rotated key shared by all heads, the indexer's key."""
         return self.kv_rank + self.rope_dim + self.index_dim
@@ -106,6 +117,11 @@ class LinearAttention:
     key_dim: int
     value_dim: int
     convolution: int  # kernel width of the short causal convolution
+
+    @property
+    def kind(self) -> str:
+        """In a few words."""
+        return f"delta {self.value_heads}:{self.key_heads}"
 
     @property
     def cache_elements(self) -> int:
@@ -265,6 +281,36 @@ class Model:
             total[t.role] += t.bytes
         return dict(total)
 
+    @cached_property
+    def bytes_by_format(self) -> dict[StorageFormat, int]:
+        """`bytes`, by format."""
+        total: Counter[StorageFormat] = Counter()
+        for t in self.tensors:
+            total[t.format] += t.bytes
+        return dict(total)
+
+    @cached_property
+    def mixture(self) -> MixtureOfExperts | None:
+        """The mixture of experts of the first layer that has one; None for a dense model."""
+        parts = (layer.feed_forward for layer in self.layers)
+        return next((part for part in parts if isinstance(part, MixtureOfExperts)), None)
+
+    @property
+    def experts(self) -> int:
+        """Routed experts per layer; 0 for a dense model."""
+        return self.mixture.experts if self.mixture else 0
+
+    @property
+    def experts_per_token(self) -> int:
+        """Routed experts that each token meets in a layer; 0 for a dense model."""
+        return self.mixture.experts_per_token if self.mixture else 0
+
+    @cached_property
+    def attention_kind(self) -> str:
+        """The kinds of attention in a few words, such as "GQA 64:8 window 128 + full"."""
+        first, *others = dict.fromkeys(layer.attention.kind for layer in self.layers)
+        return " + ".join([first, *("full" if first.startswith(f"{kind} ") else kind for kind in others)])
+
     def stored(self) -> Iterator[StoredTensor]:
         """Every tensor of the checkpoint's files."""
         for t in self.tensors:
@@ -314,10 +360,7 @@ class Model:
 
     def describe(self) -> str:
         """One line: what kind of model, how large."""
-        moe = next(
-            (x.feed_forward for x in self.layers if isinstance(x.feed_forward, MixtureOfExperts)), None
-        )
-        experts = f", {moe.experts_per_token} of {moe.experts} experts" if moe else ""
+        experts = f", {self.experts_per_token} of {self.experts} experts" if self.experts else ""
         return (
             f"{self.name}: {self.family}, {self.parameters / 1e9:.2f} B parameters"
             f" ({self.active_parameters / 1e9:.2f} B active), {len(self.layers)} layers{experts},"

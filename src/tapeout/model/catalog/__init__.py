@@ -56,12 +56,9 @@ ALIASES = {
     "llama-2-70b-hf": "llama-2-70b",
     "mixtral-8x7b-v0.1": "mixtral-8x7b",
     "mixtral-8x22b-v0.1": "mixtral-8x22b",
-    "deepseek-v3-0324": "deepseek-v3",
     "deepseek-v3.1": "deepseek-v3",
-    "deepseek-r1-0528": "deepseek-r1",
     "deepseek-v3.1-terminus": "deepseek-v3",
     "deepseek-v3.2-exp": "deepseek-v3.2",
-    "kimi-k2-0905": "kimi-k2",
     "kimi-k2.5": "kimi-k2-thinking",  # its language part
     "glm-4.6": "glm-4.5",
     "glm-4.7": "glm-4.5",
@@ -74,7 +71,7 @@ ALIASES = {
 
 # Endings that do not change the layers: tuning, dates of a release, MLPerf's accuracy targets and scenarios.
 _ENDINGS = re.compile(
-    r"-(?:instruct|base|chat|it|thinking|hf|bf16|2507|v0\.\d|99(?:\.9)?|interactive|datacenter|edge|dynamic)$"
+    r"-(?:instruct|base|chat|it|thinking|hf|bf16|\d{4}|v0\.\d|99(?:\.9)?|interactive|datacenter|edge|dynamic)$"
 )
 # Endings that name how a checkpoint is stored, as their best-known publishers mean them.
 _STORED: dict[str, StorageFormat] = {
@@ -95,7 +92,7 @@ _STORED_BY: dict[tuple[str, str], StorageFormat] = {
 def resolve(source: str) -> Entry:
     """The shipped model that `source` names, in any case, with or without an organisation.
 
-    Endings for tuning and release (`-Instruct`, `-2507`, `-99`) are dropped, since they leave the layers as
+    Endings for tuning and release (`-Instruct`, `-2507`, `-v0.1`) are dropped, since they leave the layers as
     they are. Endings for a stored format (`-FP8`, `-NVFP4`) are read: `nvidia/Llama-3.1-70B-Instruct-FP8`
     is llama-3.1-70b with its linear layers in FP8. Raises InputError with the closest names.
 
@@ -120,6 +117,6 @@ def resolve(source: str) -> Entry:
             name = _ENDINGS.sub("", name)
         else:
             break
-    close = get_close_matches(name, sorted(shipped | set(ALIASES)), n=3, cutoff=0.5)
+    close = get_close_matches(name, sorted(shipped | set(ALIASES)), n=3, cutoff=0.4)
     hint = f"one like {', '.join(close)}" if close else "a name that `tapeout models` lists"
     raise InputError("model", "", source, f"{hint}, a folder or a config.json")
