@@ -1,0 +1,163 @@
+"""Time and energy of a step on our chips: many designs × many operating points as array operations.
+
+The chain of stages of a step runs in order. A stage takes as long as the slowest of what runs side by
+side in it: the matrix engine (`chip_matrix`), the load of what streams through it (`chip_memory`), and
+the vector unit on its tiles. Loads do not wait for arithmetic: while a barrier or a collective runs, the
+next stage's weights already stream into the free half of the scratchpads, except where a router has yet to
+choose them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.estimate.chip_constants import (
+    MEMORY_LATENCY_SECONDS,
+    MEMORY_RESERVE,
+    STEP_OVERHEAD_SECONDS,
+    VECTOR_PIPELINE_CYCLES,
+)
+from tapeout.estimate.chip_design import DesignArrays
+from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles
+from tapeout.estimate.chip_memory import Flow
+from tapeout.estimate.chip_stages import Stage
+from tapeout.estimate.chip_work import ChipWork
+from tapeout.estimate.step import collective_seconds
+from tapeout.workload.operators import Number
+
+
+@dataclass(frozen=True, eq=False)
+class StageTime:
+    """Seconds of one stage, all its repeats: what each resource would take alone, what is exposed before it
+    can start, what of its load was hidden behind earlier stages, and the time that passes."""
+
+    stage: Stage
+    matrix_s: Number
+    load_s: Number
+    vector_s: Number
+    network_s: Number
+    overhead_s: Number
+    hidden_s: Number
+    time_s: Number
+    traffic_bytes: Number
+    joules: Number
+
+
+@dataclass(frozen=True, eq=False)
+class ChipEstimate:
+    """One step, arrays of the shape that designs and operating points broadcast to.
+
+    `seconds`: one pass through one pipeline stage (a token takes `passes` of them); `joules`: of the mean
+    chip in that time, idle power included; `fits`: weights and caches fit, the formats are supported and the
+    sharding is possible. `stage_times` only on request.
+    """
+
+    seconds: Number
+    joules: Number
+    fits: NDArray[np.bool_]
+    passes: Number
+    stage_times: tuple[StageTime, ...] = ()
+
+    @property
+    def watts(self) -> Number:
+        """Mean power of one chip during the step."""
+        return self.joules / self.seconds
+
+
+def estimate_chips(
+    designs: DesignArrays, work: ChipWork, *, breakdown: bool = False, dtype: Any = np.float32
+) -> ChipEstimate:
+    """Estimate `work` on `designs`, whose fields broadcast with those of the work: designs of shape [D, 1]
+    and points of shape [P] give results of shape [D, P]; equal shapes go pairwise.
+
+    Large grids run fastest in slices of about 2^14 results (`estimate_grid`). Values where `fits` is False
+    are not meaningful.
+    """
+    d = designs.map(lambda x: np.asarray(x, dtype=dtype))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _estimate(d, work, breakdown, dtype)
+
+
+def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> ChipEstimate:
+    flow, links = Flow.of(d), d.machine()
+    cycle = 1 / d.clock_hz
+    between = overhead_cycles(d) * cycle
+    lanes = d.cores * d.vector_lanes * d.clock_hz
+    vector_fill = VECTOR_PIPELINE_CYCLES * cycle
+    supported: Any = np.ones((), dtype=bool)
+    busy_vector: Number = np.zeros((), dtype)
+    time: Number = np.asarray(STEP_OVERHEAD_SECONDS, dtype) + np.zeros((), dtype)
+    energy: Number = np.zeros((), dtype)
+    gap: Number = np.zeros((), dtype)  # how long the memory has had nothing to do for the next stage
+    kept: list[StageTime] = []
+    for s in work.prepared(dtype):
+        zero = np.zeros((), dtype)
+        matrix: Number = zero
+        load: Number = zero
+        network: Number = zero
+        hidden: Number = zero
+        exposed: Number = zero
+        traffic: Number = zero
+        vector = s.vector / lanes
+        if s.kind == "collective":
+            assert s.collective is not None
+            network = collective_seconds(links, s.collective)
+            passing = network
+            gap = gap + network
+            joules = s.collective.wire_bytes * d.joules_per_link_byte
+        elif s.kind in ("barrier", "gather"):
+            traffic = flow.traffic(s)
+            load = traffic / flow.bandwidth
+            exposed = vector_fill + (MEMORY_LATENCY_SECONDS if s.kind == "gather" else between)
+            passing = np.maximum(load, vector * np.minimum(d.rows / s.tokens, 1)) + exposed
+            gap = gap + passing
+            joules = traffic * flow.joules_per_byte + s.held_bytes * d.joules_per_scratchpad_byte
+        else:
+            rate = d.rate[s.format]
+            supported = supported & (rate > 0)
+            block = block_bytes_of(s.format)
+            cycles, row_tiles = product_cycles(d, rate, s.m, s.n, s.k, s.products, block)
+            if s.kind == "attention" and np.any(s.v > 0):
+                cycles = cycles + product_cycles(d, rate, s.m, s.v, s.n, s.products, block)[0]
+            matrix = cycles * cycle
+            traffic = flow.traffic(s)
+            load = np.maximum(traffic / flow.bandwidth, flow.port_seconds(s, row_tiles))
+            # The rows take their first inputs while the weights already come.
+            rows = np.minimum(s.m, d.rows) * s.row_bytes / flow.port_rate
+            early = rows if s.chosen else gap + rows
+            exposed = between + rows + (MEMORY_LATENCY_SECONDS if s.chosen else 0)
+            work_time = np.maximum(matrix, vector)
+            hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), flow.prefetch_seconds)
+            passing = np.maximum(work_time, load - hidden) + exposed
+            gap = between
+            scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes
+            joules = (
+                s.macs * d.joules_per_mac[s.format]
+                + traffic * flow.joules_per_byte
+                + scratchpad * d.joules_per_scratchpad_byte
+            )
+        joules = joules + s.vector * d.joules_per_vector_operation
+        energy = energy + (s.repeats * s.share) * joules
+        busy_vector = busy_vector + s.repeats * vector
+        time = time + s.repeats * passing
+        if breakdown:
+            r = s.repeats
+            kept.append(
+                StageTime(
+                    s, r * matrix, r * load, r * vector, r * network, r * exposed, r * hidden, r * passing,
+                    r * traffic, (r * s.share) * joules,
+                )
+            )  # fmt: skip
+    time = np.maximum(time, busy_vector)
+    fits: Any = work.held_bytes <= d.memory_capacity * (1 - MEMORY_RESERVE)
+    return ChipEstimate(
+        seconds=time,
+        joules=energy + d.idle_watts * time,
+        fits=fits & supported & work.valid & np.isfinite(time),
+        passes=work.passes,
+        stage_times=tuple(kept),
+    )

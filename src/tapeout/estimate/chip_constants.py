@@ -1,0 +1,33 @@
+"""Constants of our micro-architecture that are not knobs of ChipSpec. Each with where it comes from."""
+
+from __future__ import annotations
+
+# Cycles from the first block entering a unit to its sum in the accumulator: 8-bit multiply and lane tree 3,
+# align and scale 1, FP32 add 3, operand and result registers 3.
+MATRIX_PIPELINE_CYCLES = 10
+# An instruction passes fetch, decode and the scoreboard before its engine starts, and signals its end.
+INSTRUCTION_CYCLES = 12
+# Latency of a vector instruction's pipeline (FP32 FMA plus the fixed transcendental steps).
+VECTOR_PIPELINE_CYCLES = 16
+# Router traversal plus link of a mesh hop, and the handshake when cores exchange partial results
+# (two cycles per hop is what single-cycle-router meshes reach; Dally and Towles, 2004).
+NOC_CYCLES_PER_HOP = 2
+CORE_SYNC_CYCLES = 20
+# Share of the HBM pins' peak that a long contiguous read sustains. H100, H200 and MI300X copies reach
+# 0.88-0.94 (published STREAM-type measurements); refresh alone costs tRFC/tREFI = 0.26-0.35 / 3.9 µs ≈ 7-9 %
+# without per-bank refresh (JESD238).
+MEMORY_SUSTAINED = 0.92
+# Load-to-use of HBM through a network on chip, seconds. GPUs measure 0.5-0.8 µs through two cache levels;
+# a DMA into a scratchpad has neither (HBM core latency about 0.1 µs, controller and network the rest).
+MEMORY_LATENCY_SECONDS = 0.35e-6
+BURST_BYTES = 4096  # the longest AXI4 burst does not cross 4 KiB
+# Bits on the wire that are payload, after FEC, framing and credits (RS(544,514) and headers).
+LINK_EFFICIENCY = 0.90
+# One message through a scale-up switch: two SerDes with FEC at 0.1 µs each and a switch of 0.25 µs
+# (Broadcom's figure for Tomahawk Ultra, 2025), plus 0.15 µs of endpoint logic.
+SCALE_UP_LATENCY_SECONDS = 0.6e-6
+SCALE_OUT_LATENCY_SECONDS = 2.5e-6  # RDMA over Ethernet between racks: NIC, two or three switches, optics
+# Part of memory kept for programs, activations that spill, and fragmentation of the paged cache.
+MEMORY_RESERVE = 0.05
+# Host round trip per step is hidden: the chip samples, and takes the next step's tokens itself.
+STEP_OVERHEAD_SECONDS = 2e-6  # doorbell to first instruction, and the last token's way out

@@ -1,0 +1,108 @@
+"""Designs as arrays: what the estimate needs to know of a chip, for one chip or for a million at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from tapeout.estimate.chip_constants import (
+    LINK_EFFICIENCY,
+    MEMORY_SUSTAINED,
+    SCALE_OUT_LATENCY_SECONDS,
+    SCALE_UP_LATENCY_SECONDS,
+)
+from tapeout.estimate.machine import Machine, Network
+from tapeout.workload.operators import Number
+
+MATRIX_FORMATS = ("mxfp4", "mxint8", "mxfp8", "bf16")
+BLOCK = 32  # elements that share a scale, and that a unit takes at a time
+
+
+@dataclass(frozen=True, eq=False)
+class DesignArrays:
+    """The fields broadcast together; any may be a scalar. SI units (bytes, hertz, watts, joules)."""
+
+    rows: Number
+    columns: Number
+    lanes: Number
+    cores: Number  # of the whole package
+    vector_lanes: Number  # of one core
+    scratchpad_bytes: Number  # of one core
+    scratchpad_bytes_per_cycle: Number  # of one core: banks × word
+    port_bytes: Number  # per cycle and core, each way
+    outstanding: Number  # memory requests of one core in flight
+    noc_bytes: Number  # per cycle, mesh link and direction
+    clock_hz: Number
+    memory_capacity: Number
+    memory_bandwidth: Number  # peak, bytes per second
+    scale_up_bandwidth: Number  # bytes per second and direction
+    scale_out_bandwidth: Number
+    scale_up_domain: Number
+    rate: dict[str, Number]  # blocks per cycle and unit, by format of the weights; 0: has none
+    joules_per_mac: dict[str, Number]
+    joules_per_vector_operation: Number = 0.0
+    joules_per_scratchpad_byte: Number = 0.0
+    joules_per_noc_byte: Number = 0.0  # over the mean distance between memory and a core
+    joules_per_memory_byte: Number = 0.0
+    joules_per_link_byte: Number = 0.0
+    idle_watts: Number = 0.0  # leakage, clock tree, memory background, links kept up
+
+    def map(self, function: Any) -> DesignArrays:
+        """The same designs with `function` applied to every array."""
+        changed: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, dict):
+                changed[f.name] = {k: function(v) for k, v in value.items()}
+            else:
+                changed[f.name] = function(value)
+        return replace(self, **changed)
+
+    def __getitem__(self, index: Any) -> DesignArrays:
+        """The designs at `index` of the first axis; fields that do not vary along it are kept."""
+        length = self.length
+
+        def take(v: Number) -> Number:
+            a = np.asarray(v)
+            return a[index] if a.ndim and a.shape[0] == length and length > 1 else a
+
+        return self.map(take)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape that all fields broadcast to."""
+        shapes = [np.shape(getattr(self, f.name)) for f in fields(self) if f.name not in _TABLES]
+        shapes += [np.shape(v) for name in _TABLES for v in getattr(self, name).values()]
+        return np.broadcast_shapes(*shapes)
+
+    @property
+    def length(self) -> int:
+        """Extent of the first axis; 1 for scalars."""
+        return self.shape[0] if self.shape else 1
+
+    def machine(self, name: str = "chip") -> Machine:
+        """These designs in the terms of every other accelerator; its networks are what the estimate uses."""
+        classes = {"fp4": "mxfp4", "fp8": "mxfp8", "int8": "mxint8", "bf16": "bf16"}
+        peak = {a: self.peak_macs(f) for a, f in classes.items() if np.any(np.asarray(self.rate[f]) > 0)}
+        return Machine(
+            name=name,
+            peak_macs=peak,
+            memory_bandwidth=self.memory_bandwidth * MEMORY_SUSTAINED,
+            memory_capacity=self.memory_capacity,
+            scale_up=Network(
+                self.scale_up_bandwidth * LINK_EFFICIENCY, SCALE_UP_LATENCY_SECONDS, self.scale_up_domain
+            ),
+            scale_out=Network(self.scale_out_bandwidth * LINK_EFFICIENCY, SCALE_OUT_LATENCY_SECONDS, np.inf),
+            vector_rate=self.cores * self.vector_lanes * self.clock_hz,
+            on_chip_bytes=self.cores * self.scratchpad_bytes / 2,
+        )
+
+    def peak_macs(self, format: str) -> Number:
+        """Multiply-accumulates per second with weights of `format`."""
+        units = self.rows * self.columns * self.lanes * self.cores
+        return units * self.rate[format] * self.clock_hz
+
+
+_TABLES = ("rate", "joules_per_mac")
