@@ -1,1 +1,1 @@
-"""What a person looks at: reports, plots, pictures of dies, traces."""
+"""What a person looks at: reports that open offline, charts, the picture of a die."""
