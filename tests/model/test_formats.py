@@ -76,7 +76,7 @@ def test_deepseek_layout() -> None:
 
 
 def test_kimi_layout() -> None:
-    """As in moonshotai/Kimi-K2-Thinking: routed experts alone in INT4, by the list of patterns in its config."""
+    """As in moonshotai/Kimi-K2-Thinking: routed experts alone in INT4, by the patterns in its config."""
     formats = {t.name: t.format for t in load("kimi-k2-thinking").tensors if t.matrix}
     for name, fmt in formats.items():
         assert fmt == ("int4_group32" if ".mlp.experts." in name else "bf16"), name

@@ -108,6 +108,17 @@ def test_new_spelling(tmp_path: Path) -> None:
         assert loaded(tmp_path, new).tensors == load(name).tensors
 
 
+def test_what_a_file_may_leave_out(tmp_path: Path) -> None:
+    """The kinds of layers that transformers would fill in."""
+    for name in ("gpt-oss-20b", "gemma-3-12b", "llama-4-scout", "qwen3.5-27b"):
+        short = config(name)
+        for part in (short, short.get("text_config", {})):
+            for key in ("layer_types", "no_rope_layer_interval", "sliding_window_pattern", "dtype"):
+                part.pop(key, None)
+        assert loaded(tmp_path, short).tensors == load(name).tensors
+        assert loaded(tmp_path, short).layers == load(name).layers
+
+
 def test_gemma_new_spelling(tmp_path: Path) -> None:
     """One rotary embedding for each kind of layer."""
     old = config("gemma-3-12b")

@@ -43,7 +43,7 @@ def build(table: dict[str, Any], folder: Path, device: str = "meta"):
 def reference_names(shapes: Shapes, model_type: str) -> Shapes:
     """Our weights, one by one and `[out, in]`, under the names and shapes of transformers' modules.
 
-    transformers stacks experts and joins gate and up (5.x); gpt-oss and Llama 4 hold them `[experts, in, out]`.
+    transformers 5 stacks experts and joins gate and up; gpt-oss and Llama 4 hold them `[experts, in, out]`.
     """
     found: Shapes = {}
     for name, shape in shapes.items():
@@ -77,8 +77,53 @@ def test_names_shapes_and_count(name: str, tmp_path: Path) -> None:
     assert ours.parameters - corrections == parameters  # transformers keeps the correction as a buffer
 
 
+SMALL_LAYERS = {"num_hidden_layers": 8, "first_k_dense_replace": 1}
+
+
+def shorten(table: dict[str, Any], sizes: dict[str, int]) -> None:
+    """Set the sizes that the config has, and what depends on them."""
+    table.update({key: value for key, value in sizes.items() if key in table})
+    for key in ("layer_types", "no_rope_layers"):
+        if key in table:
+            table[key] = table[key][: table["num_hidden_layers"]]
+    for key in ("eos_token_id", "bos_token_id", "pad_token_id"):  # beyond the shortened vocabulary
+        table.pop(key, None)
+
+
+def rotary(theirs: Any, layer_type: str) -> tuple[Any, float]:
+    """The inverse frequencies and the factor of cos and sin that transformers computed."""
+    modules = {n: m for n, m in theirs.named_modules() if type(m).__name__.endswith("RotaryEmbedding")}
+    (module,) = modules.values()
+    if hasattr(module, f"{layer_type}_inv_freq"):  # one for each kind of layer
+        scaling = getattr(module, f"{layer_type}_attention_scaling")
+        return getattr(module, f"{layer_type}_inv_freq"), float(scaling)
+    return module.inv_freq, float(module.attention_scaling)
+
+
+@pytest.mark.parametrize("name", names())
+def test_rotary_frequencies(name: str, tmp_path: Path) -> None:
+    """One layer of each kind, at the real head size; transformers computes in FP32."""
+    table = reference_table(name)
+    ours = from_config(table, "test", name)
+    heads = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4}
+    wide = ("intermediate_size", "intermediate_size_mlp", "moe_intermediate_size")
+    many = ("vocab_size", "num_experts", "num_local_experts", "n_routed_experts")
+    shorten(table, {**SMALL_LAYERS, **heads, **dict.fromkeys(wide + many, 16)})
+    if "q_lora_rank" not in table:
+        table["head_dim"] = ours.layers[3].attention.head_dim
+    theirs = build(table, tmp_path, device="cpu")
+    for i, layer in enumerate(ours.layers[:8]):
+        rope = getattr(layer.attention, "rope", None)
+        if rope is None:
+            continue
+        kind = getattr(theirs.config, "layer_types", None)
+        expected, scaling = rotary(theirs, kind[i] if kind else "")
+        assert rope.frequencies() == pytest.approx(expected.tolist(), rel=2e-6)
+        assert rope.attention_factor == pytest.approx(scaling, rel=1e-12)
+
+
 def test_text_alone_has_the_layers_of_the_whole() -> None:
-    """The multimodal files differ from `reference_table`'s in where the names hang, and in stacked experts."""
+    """Multimodal files differ from `reference_table`'s in where the names hang, and in stacked experts."""
     for name in names():
         whole, text = load(name), from_config(reference_table(name), "test", name)
         assert whole.layers == text.layers
@@ -87,27 +132,24 @@ def test_text_alone_has_the_layers_of_the_whole() -> None:
 
 SMALL: dict[str, int] = {
     "hidden_size": 64, "intermediate_size": 96, "intermediate_size_mlp": 128, "moe_intermediate_size": 32,
-    "shared_expert_intermediate_size": 48, "vocab_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "head_dim": 16, "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8, "num_experts_per_tok": 2,
+    "shared_expert_intermediate_size": 48, "vocab_size": 160, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 16,
+    "num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8, "num_experts_per_tok": 2,
     "n_group": 2, "topk_group": 1, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16,
     "qk_rope_head_dim": 8, "v_head_dim": 12, "index_n_heads": 2, "index_head_dim": 16, "index_topk": 4,
-    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8,
-    "rotary_dim": 8, "num_hidden_layers": 8, "first_k_dense_replace": 1,
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8, "rotary_dim": 8, **SMALL_LAYERS,
 }  # fmt: skip
 FAMILIES = (
-    "gpt-oss-20b", "llama-3.2-1b", "qwen3-8b", "qwen3-30b-a3b", "mixtral-8x7b", "deepseek-v3", "deepseek-v3.2",
-    "glm-5", "glm-4.5", "minimax-m2.5", "gemma-3-12b", "llama-4-scout", "qwen3.5-27b", "qwen3.5-35b-a3b",
+    "gpt-oss-20b", "llama-3.2-1b", "qwen2.5-7b", "qwen3-8b", "qwen3-30b-a3b", "mixtral-8x7b",
+    "deepseek-v3",     "deepseek-v3.2", "glm-5", "glm-4.5", "minimax-m2.5", "gemma-3-12b", "llama-4-scout",
+    "qwen3.5-27b", "qwen3.5-35b-a3b",
 )  # fmt: skip
 
 
 def small(name: str) -> dict[str, Any]:
     table = reference_table(name)
-    table.update({key: value for key, value in SMALL.items() if key in table})
-    for key in ("layer_types", "no_rope_layers"):
-        if key in table:
-            table[key] = table[key][: table["num_hidden_layers"]]
-    for key in ("eos_token_id", "bos_token_id", "pad_token_id"):
-        table.pop(key, None)
+    shorten(table, SMALL)
     if table["model_type"] == "deepseek_v3":
         table["num_key_value_heads"] = table["num_attention_heads"]
     if "rope_parameters" in table:

@@ -15,30 +15,28 @@ from math import prod
 from typing import Literal
 
 from tapeout.model.formats import CACHE_BITS, CacheFormat, StorageFormat, StoredTensor, stored, stored_bytes
+from tapeout.model.rope import Rope
+
+__all__ = [
+    "LINEAR_ROLES",
+    "Activation",
+    "Attention",
+    "CacheFormat",
+    "Dense",
+    "GroupedQueryAttention",
+    "LatentAttention",
+    "Layer",
+    "LinearAttention",
+    "MixtureOfExperts",
+    "Model",
+    "Role",
+    "Rope",
+    "StorageFormat",
+    "StoredTensor",
+    "Tensor",
+]
 
 Activation = Literal["silu", "gelu_tanh", "clamped_swiglu", "relu2"]
-
-
-@dataclass(frozen=True)
-class Rope:
-    """Rotary position embedding, half-split unless `interleaved` (RoFormer, arXiv 2104.09864).
-
-    `scaling` is none, linear, llama3 or yarn (arXiv 2309.00071); the fields that a scaling does not
-    use keep their defaults. `rotary_dim` is the number of channels rotated in each head.
-    """
-
-    theta: float
-    rotary_dim: int
-    interleaved: bool = False
-    scaling: Literal["none", "linear", "llama3", "yarn"] = "none"
-    factor: float = 1.0
-    original_context: int = 0
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    truncate: bool = True
-    low_frequency_factor: float = 1.0
-    high_frequency_factor: float = 4.0
-    attention_factor: float = 1.0  # multiplies cos and sin (YaRN's mscale)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from tapeout.fields import Fields
-from tapeout.model.architecture import Activation, GroupedQueryAttention, Rope
+from tapeout.model.architecture import Activation, GroupedQueryAttention
 from tapeout.model.quantisation import PLAIN, Storage, read_storage
+from tapeout.model.rope import Rope, yarn_mscale
 
 # Far above any model built or announced, low enough that every later product stays meaningful.
 MAX_LAYERS, MAX_WIDTH, MAX_EXPERTS, MAX_HEADS = 2048, 2**20, 2**14, 2**14
@@ -42,8 +42,8 @@ class Config(Fields):
 
     @property
     def model_type(self) -> str:
-        """`model_type` of the language part, else of the file."""
-        return self.text("model_type", None) or self.outer.text("model_type", "")
+        """`model_type` of the file."""
+        return self.outer.text("model_type", "")
 
     def width(self, key: str, *default: int) -> int:
         """A number of channels."""
@@ -153,7 +153,7 @@ class Config(Fields):
         if rotary_dim % 2 or not rotary_dim:
             raise self.fail("head_dim", head_dim, "an even number of rotated channels")
         theta_in: Fields = table if "rope_theta" in table else self
-        theta = theta_in.number("rope_theta", theta, low=1.0, high=1e12)
+        theta = theta_in.number("rope_theta", theta, low=1.01, high=1e12)
         kind = table.text("rope_type" if "rope_type" in table else "type", "default", choices=_ROPE_KINDS)
         if kind in ("default", "mrope"):
             return Rope(theta, rotary_dim, interleaved)
@@ -187,11 +187,6 @@ class Config(Fields):
 
 
 _ROPE_KINDS = ("default", "mrope", "linear", "llama3", "yarn")
-
-
-def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
-    """YaRN's temperature: 0.1 · mscale · ln(factor) + 1 (arXiv 2309.00071, §3.4)."""
-    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
 
 
 def _yarn_attention(table: Fields, factor: float) -> float:

@@ -105,7 +105,7 @@ def _compressed(table: Fields) -> _Choice:
 def _skips(table: Fields, key: str) -> Callable[[str], bool]:
     """Whether a module is on the list `key`, of names, parts of names, globs and simple `re:` patterns."""
     plain: set[str] = set()
-    globs: list[re.Pattern[str]] = []
+    globs: list[str] = []
     for entry in table.array(key, []):
         if not isinstance(entry, str):
             raise table.fail(key, entry, "names of modules")
@@ -119,15 +119,16 @@ def _skips(table: Fields, key: str) -> Callable[[str], bool]:
             patterns = [glob.replace(f"({choices})", c) for c in choices.split("|")] if choices else [glob]
         for pattern in patterns:
             if any(c in pattern for c in "*?["):
-                globs += [re.compile(translate(pattern)), re.compile(translate(pattern + ".*"))]
+                globs += [translate(pattern), translate(pattern + ".*")]
             else:
                 plain.add(pattern)
     if len(globs) > 2 * MAX_GLOBS:
         raise table.fail(key, f"{len(globs) // 2} patterns", f"at most {MAX_GLOBS}")
+    any_glob = re.compile("|".join(globs)) if globs else None
 
     def skipped(module: str) -> bool:
         parts = module.split(".")
         runs = (".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1))
-        return any(run in plain for run in runs) or any(glob.match(module) for glob in globs)
+        return any(run in plain for run in runs) or bool(any_glob and any_glob.match(module))
 
     return skipped

@@ -60,6 +60,7 @@ ALIASES = {
     "deepseek-v3.1-terminus": "deepseek-v3",
     "deepseek-v3.2-exp": "deepseek-v3.2",
     "kimi-k2.5": "kimi-k2-thinking",  # its language part
+    "qwen3-coder-30b-a3b": "qwen3-30b-a3b",
     "glm-4.6": "glm-4.5",
     "glm-4.7": "glm-4.5",
     "glm-5.1": "glm-5",

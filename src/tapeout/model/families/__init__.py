@@ -11,9 +11,13 @@ from importlib import import_module
 from tapeout.model.architecture import Model
 from tapeout.model.config import Config
 
+# Files that keep the language part in `text_config`; the names of their weights say so.
+MULTIMODAL = ("gemma3", "llama4", "qwen3_5", "qwen3_5_moe", "kimi_k25")
+
 FAMILIES = (
     "gpt_oss",
     "llama",
+    "qwen2",
     "qwen3",
     "qwen3_moe",
     "mixtral",
@@ -34,6 +38,9 @@ def read(config: Config) -> Model:
         raise config.fail(
             "model_type", config.model_type or "nothing", "one of " + ", ".join(sorted(modules))
         )
+    if config.multimodal and config.model_type not in MULTIMODAL:
+        known = ", ".join(MULTIMODAL)
+        raise config.outer.fail("model_type", config.model_type, f"one of {known}, with a text_config")
     model = modules[config.model_type].read(config)
     assert isinstance(model, Model)
     return model

@@ -155,7 +155,7 @@ def decoder(
     if config.multimodal:
         approximations = (*approximations, "text only: the encoders for images and other media are left out")
     return Model(
-        name=config.text("_name_or_path", "") or family,
+        name=family,
         family=family,
         hidden=config.hidden,
         vocabulary=config.vocabulary,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tapeout.model.architecture import Dense, LatentAttention, Layer, MixtureOfExperts, Model
-from tapeout.model.config import MAX_LAYERS, Config, yarn_mscale
+from tapeout.model.config import MAX_LAYERS, Config
 from tapeout.model.families.common import Weights, decoder
+from tapeout.model.rope import yarn_mscale
 
 MODEL_TYPES = ("deepseek_v3", "kimi_k2", "kimi_k25")
 

@@ -21,7 +21,7 @@ def read(c: Config) -> Model:
             kind, theta=theta, window=size, qk_norm="head", scale=scale, qkv_bias=bias, output_bias=bias
         )
         for kind, size, theta in (
-            ("sliding_attention", window, c.number("rope_local_base_freq", 1e4, low=1, high=1e12)),
+            ("sliding_attention", window, c.number("rope_local_base_freq", 1e4, low=1.01, high=1e12)),
             ("full_attention", None, 1e6),
         )
     }

@@ -30,7 +30,8 @@ def read(c: Config) -> Model:
         scoring="topk_softmax",
         limit=c.number("swiglu_limit", 7.0, low=1e-3, high=1e6),
     )
-    kinds = c.layer_types(["sliding_attention", "full_attention"] * c.layers, tuple(attention))
+    default = ["full_attention" if i % 2 else "sliding_attention" for i in range(c.layers)]
+    kinds = c.layer_types(default, tuple(attention))
     return decoder(c, "gpt_oss", [Layer(attention[k], moe) for k in kinds], feed_forward=write_experts)
 
 
