@@ -151,7 +151,7 @@ class Engine:
             self.evict(self.step_blocks())
         now += seconds
         self.joules += joules
-        for job in decoders:
+        for job in sorted(decoders, key=lambda j: j.index):
             job.tokens += 1
             job.produced += 1
             if job.produced == job.output:
