@@ -147,14 +147,16 @@ class Replica:
             self._schedule(NEVER)
 
     def _plan_decode(self, now: float) -> None:
+        limit = 1 << 60
         while (blocks := self.block_limit()) == 0:
             self._preempt()
+            limit = 1  # a place in the batch is free: somebody who waits may fit after this step
         batch, context = len(self.running), self.context / len(self.running)
         segment = self.costs.segment(batch, context)
         ends, running = self.ends, self.running
         while running.get(ends[0][1], (-1,))[0] != ends[0][0]:
             heappop(ends)
-        steps = min(ends[0][0] - self.step, blocks)
+        steps = min(ends[0][0] - self.step, blocks, limit)
         if segment.end < NEVER:
             steps = min(steps, max(math.ceil((segment.end - context) / self.growth), 1))
         self._steps, self._segment, self._mean = steps, segment, context
