@@ -119,7 +119,7 @@ def _gather(o: Operator) -> Stage:
 
 
 def _barrier(o: Operator, tokens: Number) -> Stage:
-    last = o.name in ("norm.final", "sampling")
+    last = o.name.startswith(("norm.final", "sampling"))
     return Stage(
         o.name, "barrier", o.repeats, o.share, "", m=o.m, vector=o.vector_operations,
         stream_bytes=o.weight_bytes, held_bytes=o.input_bytes + o.output_bytes, write_bytes=o.kv_write_bytes,
@@ -143,7 +143,7 @@ def _product(o: Operator, tokens: Number) -> Stage:
     attention = o.kind == "attention"
     # The tokens of all experts are converted once, before they are dealt out.
     rows = o.products * o.m
-    inputs = (np.minimum(rows, tokens) if o.name == "experts.gate_up" else rows) * o.k
+    inputs = (np.minimum(rows, tokens) if o.name.startswith("experts.gate_up") else rows) * o.k
     if attention:
         inputs = o.products * o.m * (o.k + o.n)  # queries, and the weights of the softmax
     activation = bytes_of(o.activation_format)
@@ -165,7 +165,7 @@ def _product(o: Operator, tokens: Number) -> Stage:
         held_bytes=o.input_bytes + o.output_bytes,
         write_bytes=o.kv_write_bytes,
         row_bytes=o.k * activation,
-        chosen=o.name == "experts.gate_up",
+        chosen=o.name.startswith("experts.gate_up"),
         operators=(o.name,),
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from tapeout.model.architecture import GroupedQueryAttention
 from tapeout.workload.formats import bytes_of
 from tapeout.workload.operators import Number, Operator
@@ -12,8 +14,9 @@ from tapeout.workload.visibility import keys_touched, visible_pairs
 
 
 def projection_key(a: GroupedQueryAttention) -> tuple[object, ...]:
-    """Layers with equal keys share projection operators; what tells them apart is which keys they see."""
-    return (a.heads, a.kv_heads, a.head_dim, a.qkv_bias, a.output_bias, a.qk_norm, a.output_gate)
+    """Layers with equal keys share operators but those of the core: they differ in which keys they see,
+    and in norms and rotation, which are averaged."""
+    return (a.heads, a.kv_heads, a.head_dim, a.qkv_bias, a.output_bias, a.output_gate)
 
 
 def grouped_query(shard: Shard, layers: Sequence[GroupedQueryAttention]) -> Iterator[Operator]:
@@ -27,9 +30,11 @@ def grouped_query(shard: Shard, layers: Sequence[GroupedQueryAttention]) -> Iter
     rotated = sum(x.rope.rotary_dim if x.rope else 0 for x in layers) / count
     operations = rotated / width * ROPE_OPERATIONS
     norm_weights: Number = 0.0
-    if a.qk_norm != "none":
-        operations += 3
-        norm_weights = {"head": 2 * width, "full": (heads + kv_heads) * width, "l2": 0}[a.qk_norm]
+    for x in layers:  # means over the layers
+        if x.qk_norm != "none":
+            operations += 3 / count
+            weights = {"head": 2 * width, "full": (heads + kv_heads) * width, "l2": 0}[x.qk_norm]
+            norm_weights = norm_weights + weights / count
     yield shard.vector(
         "attention.rope_cache",
         "attention",
@@ -98,7 +103,7 @@ def core(
     """
     f = shard.formats
     activation = bytes_of(f.activation)
-    m, n = rows * new, pairs / new
+    m, n = rows * new, pairs / np.maximum(new, 1e-9)
     softmax = pairs * SOFTMAX_OPERATIONS + new * value_width * RESCALE_OPERATIONS
     return Operator(
         name=name,

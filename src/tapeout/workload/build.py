@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -46,7 +47,12 @@ def operators(
     if all(np.ndim(x) == 0 for x in (p.tp, p.ep, p.pp, p.attention_dp, p.dp)):
         p.check(model)
     shard = Shard(model, step, p, formats or Formats.stored(model), skew, latent)
-    return tuple(_all(shard))
+    names: Counter[str] = Counter()
+    found: list[Operator] = []
+    for o in _all(shard):
+        names[o.name] += 1  # layers of several shapes make operators of one name: the second is name#2
+        found.append(o if names[o.name] == 1 else replace(o, name=f"{o.name}#{names[o.name]}"))
+    return tuple(found)
 
 
 def _all(shard: Shard) -> Iterator[Operator]:

@@ -41,6 +41,8 @@ def pick_probabilities(experts: int, per_token: int, skew: float) -> NDArray[np.
     if skew == 0.0 or per_token >= experts:
         return np.full(experts, min(per_token, experts) / experts)
     weights = np.arange(1, experts + 1, dtype=np.float64) ** -skew
+    if per_token == 1:
+        return weights / weights.sum()
     low, high = 0.0, 1.0
     while (1 - np.exp(-high * weights)).sum() < per_token:
         high *= 2
@@ -54,60 +56,44 @@ def touched(tokens: Number, experts: int, per_token: int, skew: float = 0.0) -> 
     """Expected number of distinct experts that `tokens` tokens touch."""
     probability = pick_probabilities(experts, per_token, skew)
     if skew == 0.0:
-        return experts * -np.expm1(np.asarray(tokens) * _log_miss(probability[0]))
-    return _over_unique(tokens, lambda t: -np.expm1(np.outer(t, _log_miss(probability))).sum(axis=1))
+        found = experts * -np.expm1(np.asarray(tokens) * _log_miss(probability[0]))
+    else:
+        found = _over_unique(tokens, lambda t: -np.expm1(np.outer(t, _log_miss(probability))).sum(axis=1))
+    return np.minimum(found, tokens * np.float64(per_token))  # a mean of less than one token
 
 
 def routed(tokens: Number, experts: int, per_token: int, groups: Number = 1, skew: float = 0.0) -> Routed:
     """Routing of `tokens` tokens when the experts are dealt to `groups` equal groups of chips.
 
     Experts are dealt by popularity, each to the group that has least so far (as placement by load does).
-    The busiest group's counts are the mean plus the expected largest of `groups` standard normal
-    deviations, kept within what is possible.
+    The busiest group is the largest of `groups` binomial counts, each with the mean of the most popular group.
     """
     total = touched(tokens, experts, per_token, skew)
     tokens, groups = np.asarray(tokens, dtype=float), np.asarray(groups, dtype=float)
     pairs = tokens * min(per_token, experts)
-    p = pick_probabilities(experts, per_token, skew)
-    if skew == 0.0:
-        hit = -np.expm1(tokens * _log_miss(p[0]))
-        mean_experts, mean_pairs = total / groups, pairs / groups
-        # A fixed number of draws falls on a group: hypergeometric, hence the finite-population factor.
-        spread_e = np.sqrt(mean_experts * (1 - hit) * (1 - 1 / groups))
-        left = (experts - per_token) / max(experts - 1, 1)
-        spread_p = np.sqrt(mean_pairs * (1 - 1 / groups) * max(left, 0.0))
-        top_e, top_p = mean_experts, mean_pairs
-    else:
+    mean_experts, mean_pairs = total / groups, pairs / groups
+    if np.all(groups == 1):
+        return Routed(total, pairs, mean_experts, mean_pairs)
+    held = experts / groups
+    top, top_share = mean_experts, 1 / groups
+    if skew != 0.0:
         shape = np.broadcast_shapes(tokens.shape, groups.shape)
         t, g = np.broadcast_to(tokens, shape), np.broadcast_to(groups, shape)
-        top_e, spread_e, top_p, spread_p = (np.zeros(shape) for _ in range(4))
+        top, top_share = np.zeros(shape), np.zeros(shape)
+        p = pick_probabilities(experts, per_token, skew)
         for count in np.unique(g):
-            here = g == count
-            member = _dealt(experts, per_token, skew, int(count))
-            # Deviation over experts of a group; the busiest group is the one with the largest mean.
-            e_mean = _over_unique(
+            here, member = g == count, _dealt(experts, per_token, skew, int(count))
+            top[here] = _over_unique(
                 t[here], lambda x, m=member: (-np.expm1(np.multiply.outer(x, _log_miss(p))) @ m).max(axis=1)
             )
-            e_var = _over_unique(
-                t[here],
-                lambda x, m=member: (
-                    (lambda miss: ((1 - miss) * miss) @ m)(np.exp(np.multiply.outer(x, _log_miss(p))))
-                ).max(axis=1),
-            )
-            top_e[here] = e_mean
-            spread_e[here] = np.sqrt(e_var * (1 - 1 / count))
-            load = float((p @ member).max())
-            top_p[here] = t[here] * load
-            spread_p[here] = np.sqrt(t[here] * load * (1 - 1 / count))
-        mean_experts, mean_pairs = total / groups, pairs / groups
-    deviation = _largest_normal(groups)
-    held = experts / groups
-    some = np.minimum(1.0, total)
-    busy_e = np.clip(top_e + deviation * spread_e, np.maximum(mean_experts, some), np.minimum(held, total))
+            top_share[here] = float((p @ member).max()) / min(per_token, experts)
+    busy = _largest_count(groups, held, top / held)
+    busy = np.clip(busy, np.maximum(mean_experts, np.minimum(1.0, total)), np.minimum(held, total))
     limit = np.maximum(tokens * np.minimum(per_token, held), mean_pairs)
-    busy_p = np.clip(top_p + deviation * spread_p, np.minimum(np.maximum(mean_pairs, busy_e), limit), limit)
+    most = _largest_count(groups, pairs, top_share)
+    most = np.clip(most, np.minimum(np.maximum(mean_pairs, busy), limit), limit)
     one = groups == 1
-    return Routed(np.where(one, total, busy_e), np.where(one, pairs, busy_p), mean_experts, mean_pairs)
+    return Routed(np.where(one, total, busy), np.where(one, pairs, most), mean_experts, mean_pairs)
 
 
 def distinct_groups(per_token: int, groups: Number) -> Number:
@@ -149,3 +135,29 @@ def _largest_normal(count: Number) -> Number:
     return _over_unique(
         count, lambda n: np.array([NormalDist().inv_cdf((x - 0.375) / (x + 0.25)) for x in n])
     )
+
+
+def _largest_count(groups: Number, trials: Number, probability: Number) -> Number:
+    """Expected largest of `groups` binomial counts: summed where they are small, normal where they are not."""
+    groups, n, p = np.broadcast_arrays(groups, trials, np.clip(probability, 0.0, 1.0))
+    mean = n * p
+    largest = mean + _largest_normal(groups) * np.sqrt(mean * (1 - p))
+    few = (mean <= _FEW) & (p < 1)
+    if not few.any():
+        return largest
+    g, n, p = groups[few], n[few], p[few]
+    chance = np.exp(n * np.log1p(-p))  # of exactly j
+    below, expected = chance.copy(), np.zeros_like(chance)
+    for j in range(4 * _FEW):
+        more = 1 - np.minimum(below, 1.0) ** g  # chance that some group has more than j
+        expected += more
+        if more.max() < 1e-9:
+            break
+        chance = chance * np.maximum(n - j, 0.0) / (j + 1) * p / (1 - p)
+        below = below + chance
+    result = np.array(largest)
+    result[few] = expected
+    return result
+
+
+_FEW = 30
