@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +171,7 @@ STRANGE = st.one_of(
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_configs(data: st.DataObject) -> None:
-    """Any few fields replaced, removed or swapped with another model's: a Model or an InputError, at once."""
+    """Any few fields replaced, removed or swapped with another model's: a Model or an InputError."""
     value = json.loads(json.dumps(table(data.draw(st.sampled_from(names())))))
     other = table(data.draw(st.sampled_from(names())))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -192,7 +191,6 @@ def test_mutated_configs(data: st.DataObject) -> None:
                 target[key] = other.get(key, 0)
         if not value or not target:
             break
-    start = time.process_time()
     try:
         model = from_config(value, "config.json", "mutated")
     except InputError as e:
@@ -201,12 +199,12 @@ def test_mutated_configs(data: st.DataObject) -> None:
         assert isinstance(model, Model)
         assert 0 < model.active_parameters <= model.parameters + model.vocabulary * model.hidden
         assert model.bytes > 0
+        assert len(model.tensors) < 40 * (len(model.layers) + 1)  # whatever the number of experts
         assert model.describe().count("\n") == 0
         assert model.cache_bytes(10) >= 0
         for layer in set(model.layers):
             rope = getattr(layer.attention, "rope", None)
             assert rope is None or len(rope.frequencies()) == rope.rotary_dim // 2
-    assert time.process_time() - start < 5  # seconds of CPU; a loop over 10^12 would not end
 
 
 @settings(max_examples=300, deadline=None)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapeout.errors import InputError
 from tapeout.model import from_config, load
 from tapeout.model.catalog import names, resolve
 from tapeout.model.formats import DTYPE_BYTES, FORMATS, StorageFormat, stored, stored_bytes
@@ -135,6 +136,10 @@ def test_requantised() -> None:
     assert {t.role for t in fp8.tensors if t.format == "fp8_block128"} == {"attention", "dense"}
     linear = sum(t.parameters for t in fp8.tensors if t.format == "fp8_block128")
     assert model.bytes - fp8.bytes == linear - linear * 4 // 128**2  # every shape is a multiple of 128
+    with pytest.raises(InputError, match="fp9"):
+        model.requantised("fp9")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="attentions"):
+        model.requantised({"attentions": "bf16"})  # type: ignore[dict-item]
     mixed = load("gpt-oss-20b").requantised({"attention": "mxint8", "lm_head": "mxint8"})
     assert set(mixed.bytes_by_format) == {"mxfp4", "mxint8", "bf16"}
     attention = [t for t in mixed.tensors if t.role == "attention"]

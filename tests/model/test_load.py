@@ -11,7 +11,7 @@ import pytest
 from tapeout.errors import InputError
 from tapeout.model import load
 from tapeout.model.architecture import GroupedQueryAttention
-from tapeout.model.catalog import ALIASES, names, resolve
+from tapeout.model.catalog import ALIASES, SOURCES, names, resolve
 
 MEASUREMENTS = Path(__file__).parents[3] / "shared" / "validation"
 
@@ -35,6 +35,10 @@ MEASUREMENTS = Path(__file__).parents[3] / "shared" / "validation"
         ("mistralai/Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b", None),
         ("moonshotai/Kimi-K2-Instruct-0905", "kimi-k2", None),
         ("moonshotai/Kimi-K2-Thinking", "kimi-k2-thinking", None),
+        ("deepseek-ai/DeepSeek-V3.1-Terminus", "deepseek-v3", None),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "deepseek-r1", "nvfp4"),
+        ("amd/DeepSeek-R1-MXFP4-Preview", "deepseek-r1", "mxfp4"),
+        ("unsloth/gpt-oss-120b-BF16", "gpt-oss-120b", "bf16"),
         ("google/gemma-3-27b-it", "gemma-3-27b", None),
         ("meta-llama/Llama-4-Scout-17B-16E-Instruct", "llama-4-scout", None),
         ("llama2-70b-99.9", "llama-2-70b", None),
@@ -44,6 +48,12 @@ MEASUREMENTS = Path(__file__).parents[3] / "shared" / "validation"
 def test_names(source: str, name: str, fmt: str | None) -> None:
     assert resolve(source) == (name, fmt)
     assert load(source).name == name
+
+
+def test_every_model_has_a_source_that_leads_to_it() -> None:
+    assert set(SOURCES) == set(names())
+    for name, repository in SOURCES.items():
+        assert resolve(repository) == (name, None)
 
 
 def test_aliases_lead_to_shipped_models() -> None:

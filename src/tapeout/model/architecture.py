@@ -12,9 +12,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
-from tapeout.model.formats import CACHE_BITS, CacheFormat, StorageFormat, StoredTensor, stored, stored_bytes
+from tapeout.errors import InputError
+from tapeout.model.formats import (
+    CACHE_BITS,
+    FORMATS,
+    CacheFormat,
+    StorageFormat,
+    StoredTensor,
+    stored,
+    stored_bytes,
+)
 from tapeout.model.rope import Rope
 
 __all__ = [
@@ -345,12 +354,17 @@ class Model:
         """The same model with its matrices of some roles stored otherwise.
 
         `plan` gives a format for each role to change; a bare format means the roles of `LINEAR_ROLES`.
-        Biases, norms and other vectors keep their format.
+        Biases, norms and other vectors keep their format. Raises InputError for a name that is none.
 
         >>> load("llama-3.1-70b").requantised("fp8_block128")  # doctest: +SKIP
         """
         formats: Mapping[Role, StorageFormat]
         formats = dict.fromkeys(LINEAR_ROLES, plan) if isinstance(plan, str) else plan
+        for role, fmt in formats.items():
+            if role not in get_args(Role):
+                raise InputError("format", "", role, f"one of {', '.join(get_args(Role))}")
+            if fmt not in FORMATS:
+                raise InputError("format", role, fmt, f"one of {', '.join(FORMATS)}")
         changed = tuple(
             replace(t, format=formats[t.role]) if t.matrix and t.role in formats else t for t in self.tensors
         )

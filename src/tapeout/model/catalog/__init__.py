@@ -42,6 +42,48 @@ def _reading_order(name: str) -> list[tuple[int, float, str]]:
     return [(1, float(p), "") if i % 2 else (0, 0.0, p) for i, p in enumerate(parts)]
 
 
+# Where the facts of each file were read: the config.json of this repository on huggingface.co.
+SOURCES = {
+    "deepseek-r1": "deepseek-ai/DeepSeek-R1",
+    "deepseek-v3": "deepseek-ai/DeepSeek-V3",
+    "deepseek-v3.2": "deepseek-ai/DeepSeek-V3.2",
+    "gemma-3-4b": "google/gemma-3-4b-it",
+    "gemma-3-12b": "google/gemma-3-12b-it",
+    "gemma-3-27b": "google/gemma-3-27b-it",
+    "glm-4.5": "zai-org/GLM-4.5",
+    "glm-4.5-air": "zai-org/GLM-4.5-Air",
+    "glm-5": "zai-org/GLM-5",
+    "gpt-oss-20b": "openai/gpt-oss-20b",
+    "gpt-oss-120b": "openai/gpt-oss-120b",
+    "kimi-k2": "moonshotai/Kimi-K2-Instruct",
+    "kimi-k2-thinking": "moonshotai/Kimi-K2-Thinking",
+    "llama-2-70b": "meta-llama/Llama-2-70b-chat-hf",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "llama-3.1-70b": "meta-llama/Llama-3.1-70B-Instruct",
+    "llama-3.1-405b": "meta-llama/Llama-3.1-405B-Instruct",
+    "llama-3.2-1b": "meta-llama/Llama-3.2-1B-Instruct",
+    "llama-3.2-3b": "meta-llama/Llama-3.2-3B-Instruct",
+    "llama-4-maverick": "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
+    "llama-4-scout": "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+    "minimax-m2.5": "MiniMaxAI/MiniMax-M2.5",
+    "mixtral-8x7b": "mistralai/Mixtral-8x7B-Instruct-v0.1",
+    "mixtral-8x22b": "mistralai/Mixtral-8x22B-v0.1",
+    "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
+    "qwen2.5-72b": "Qwen/Qwen2.5-72B-Instruct",
+    "qwen3-0.6b": "Qwen/Qwen3-0.6B",
+    "qwen3-4b": "Qwen/Qwen3-4B",
+    "qwen3-8b": "Qwen/Qwen3-8B",
+    "qwen3-14b": "Qwen/Qwen3-14B",
+    "qwen3-32b": "Qwen/Qwen3-32B",
+    "qwen3-30b-a3b": "Qwen/Qwen3-30B-A3B",
+    "qwen3-235b-a22b": "Qwen/Qwen3-235B-A22B",
+    "qwen3-coder-480b-a35b": "Qwen/Qwen3-Coder-480B-A35B-Instruct",
+    "qwen3.5-27b": "Qwen/Qwen3.5-27B",
+    "qwen3.5-35b-a3b": "Qwen/Qwen3.5-35B-A3B",
+    "qwen3.5-122b-a10b": "Qwen/Qwen3.5-122B-A10B",
+    "qwen3.5-397b-a17b": "Qwen/Qwen3.5-397B-A17B",
+}
+
 # What publishers call a model of ours that the rules of `resolve` do not reach.
 ALIASES = {
     "meta-llama-3.1-8b": "llama-3.1-8b",
@@ -72,7 +114,7 @@ ALIASES = {
 
 # Endings that do not change the layers: tuning, dates of a release, MLPerf's accuracy targets and scenarios.
 _ENDINGS = re.compile(
-    r"-(?:instruct|base|chat|it|thinking|hf|bf16|\d{4}|v0\.\d|99(?:\.9)?|interactive|datacenter|edge|dynamic)$"
+    r"-(?:instruct|base|chat|it|thinking|preview|hf|\d{4}|v\d(?:\.\d)?|99(?:\.9)?|interactive|datacenter|edge|dynamic)$"
 )
 # Endings that name how a checkpoint is stored, as their best-known publishers mean them.
 _STORED: dict[str, StorageFormat] = {
@@ -83,6 +125,7 @@ _STORED: dict[str, StorageFormat] = {
     "mxfp4": "mxfp4",
     "nvfp4": "nvfp4",
     "fp4": "nvfp4",
+    "bf16": "bf16",
 }
 _STORED_BY: dict[tuple[str, str], StorageFormat] = {
     ("nvidia", "fp8"): "fp8_tensor",
@@ -118,6 +161,6 @@ def resolve(source: str) -> Entry:
             name = _ENDINGS.sub("", name)
         else:
             break
-    close = get_close_matches(name, sorted(shipped | set(ALIASES)), n=3, cutoff=0.4)
+    close = get_close_matches(rest, sorted(shipped | set(ALIASES)), n=3, cutoff=0.4)
     hint = f"one like {', '.join(close)}" if close else "a name that `tapeout models` lists"
     raise InputError("model", "", source, f"{hint}, a folder or a config.json")

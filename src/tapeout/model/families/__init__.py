@@ -35,9 +35,8 @@ def read(config: Config) -> Model:
     """The model that `config` describes. Raises InputError if no family reads its `model_type`."""
     modules = {t: m for m in (import_module(f"{__name__}.{f}") for f in FAMILIES) for t in m.MODEL_TYPES}
     if config.model_type not in modules:
-        raise config.fail(
-            "model_type", config.model_type or "nothing", "one of " + ", ".join(sorted(modules))
-        )
+        known = ", ".join(sorted(modules))
+        raise config.outer.fail("model_type", config.model_type or "nothing", f"one of {known}")
     if config.multimodal and config.model_type not in MULTIMODAL:
         known = ", ".join(MULTIMODAL)
         raise config.outer.fail("model_type", config.model_type, f"one of {known}, with a text_config")

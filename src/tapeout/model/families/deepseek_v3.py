@@ -67,6 +67,9 @@ def read_experts(c: Config) -> MixtureOfExperts:
     groups = c.integer("n_group", 1, high=experts)
     if experts % groups:
         raise c.fail("n_group", groups, f"a divisor of n_routed_experts ({experts})")
+    topk_groups = c.integer("topk_group", 1, high=groups)
+    if c.chosen(experts) > topk_groups * (experts // groups):
+        raise c.fail("topk_group", topk_groups, f"groups that hold {c.chosen(experts)} experts at least")
     shared = c.integer("n_shared_experts", 0, low=0, high=1024)
     intermediate = c.width("moe_intermediate_size")
     return MixtureOfExperts(
@@ -78,7 +81,7 @@ def read_experts(c: Config) -> MixtureOfExperts:
         shared_intermediate=shared * intermediate,
         scoring="sigmoid",
         groups=groups,
-        topk_groups=c.integer("topk_group", 1, high=groups),
+        topk_groups=topk_groups,
         correction_bias=True,
         renormalise=c.boolean("norm_topk_prob", True),
         routed_scale=c.number("routed_scaling_factor", 1.0, low=0, high=1e3),

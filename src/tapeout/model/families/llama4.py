@@ -39,7 +39,7 @@ def read(c: Config) -> Model:
     step = c.integer("interleave_moe_layer_step", 1, high=MAX_LAYERS)
     mixed = c.array("moe_layers", list(range(step - 1, c.layers, step)), longest=MAX_LAYERS)
     outside = "language_model." if c.multimodal else ""
-    tuned = c.boolean("attn_temperature_tuning", True) if "attn_temperature_tuning" in c else True
+    tuned = c.boolean("attn_temperature_tuning", True)
     return decoder(
         c,
         "llama4",
