@@ -48,3 +48,11 @@ def test_bad_name_is_one_line(source: str) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.startswith("tapeout: ") and result.stderr.count("\n") == 1
+
+
+def test_a_folder_of_ones_own(tmp_path) -> None:
+    from tapeout.model.catalog import resolve
+
+    (tmp_path / "config.json").write_text(resolve("qwen3-4b").text())
+    (model,) = json.loads(run(str(tmp_path), "--json").stdout)["models"]
+    assert model["source"] is None and model["name"] == tmp_path.name

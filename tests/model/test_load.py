@@ -148,6 +148,17 @@ def test_gemma_new_spelling(tmp_path: Path) -> None:
     assert (full.window, full.rope.theta, full.rope.factor) == (None, 1e6, 8.0)
 
 
+def test_language_part_of_a_multimodal_file(tmp_path: Path) -> None:
+    """As Kimi K2.5 has it: names under `language_model.`, the quantisation inside `text_config`."""
+    inner = config("kimi-k2-thinking")
+    whole = loaded(tmp_path, {"model_type": "kimi_k25", "text_config": inner, "vision_config": {}})
+    alone = load("kimi-k2-thinking")
+    assert whole.layers == alone.layers
+    assert [t.name for t in whole.tensors] == [f"language_model.{t.name}" for t in alone.tensors]
+    assert whole.bytes == alone.bytes
+    assert any("text only" in line for line in whole.approximations)
+
+
 def test_rotary_embeddings() -> None:
     rope = load("gpt-oss-120b").layers[0].attention.rope
     assert (rope.scaling, rope.factor, rope.truncate) == ("yarn", 32.0, False)

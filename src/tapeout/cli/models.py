@@ -40,8 +40,12 @@ def models(
 
 def summary(model: Model) -> dict[str, Any]:
     """What the table and `--json` say about a model."""
+    from tapeout.model.catalog import SOURCES
+
+    repository = SOURCES.get(model.name)
     return {
         "name": model.name,
+        "source": f"https://huggingface.co/{repository}" if repository else None,
         "family": model.family,
         "parameters": model.parameters,
         "active_parameters": model.active_parameters,

@@ -97,7 +97,8 @@ class LatentAttention:
     scale: float  # of the scores, YaRN's mscale included
     index_heads: int = 0  # sparse attention by a lightning indexer (DeepSeek-V3.2, GLM-5); 0: dense
     index_dim: int = 0
-    index_topk: int = 0
+    index_topk: int = 0  # a layer with it but without heads reuses the selection of the layer before
+    index_interleaved: bool = False  # the indexer's rotary embedding (GLM-5)
 
     @property
     def kind(self) -> str:

@@ -19,6 +19,7 @@ def read(c: Config) -> Model:
         index_heads=c.heads("index_n_heads"),
         index_dim=c.width("index_head_dim"),
         index_topk=c.integer("index_topk", high=2**30),
+        index_interleaved=c.boolean("indexer_rope_interleave", c.model_type == "glm_moe_dsa"),
     )
     if attention.q_rank is None:
         raise c.fail("q_lora_rank", "nothing", "a rank: the indexer reads the compressed query")
