@@ -174,23 +174,26 @@ class Cluster:
         self.events: list[tuple[float, int, int, Any]] = []  # (time, tie-breaker, version, replica or action)
         self.ticket = 0
         self.refused = self.failed = self.arrived = self.in_flight = 0
+        self.thinking = 0  # clients of a closed loop that are about to send
         self.now = 0.0
         self._on_end: Callable[[float], None] | None = None
 
     def run(self, load: Requests | ClosedLoop | Iterable[Row], progress: Progress | None = None) -> Outcome:
         """Serve the whole load. An iterable of rows (arrival, prompt, output, priority, prefix) in order of
         arrival is consumed as time goes, so a load of any length needs bounded memory."""
-        source: _ClosedSource | None = None
         rows: Iterator[Row]
         if isinstance(load, ClosedLoop):
-            source, rows = self._closed(load), iter(())
+            source = _ClosedSource(self, load)
+            self._on_end = source.next_after
+            source.start()
+            rows = iter(())
         else:
             rows = load.rows() if isinstance(load, Requests) else iter(load)
         for replica in self.replicas:
             self._draw_failure(replica, 0.0)
         upcoming = next(rows, None)
         events = self.events
-        while upcoming is not None or self.in_flight or (source is not None and source.left):
+        while upcoming is not None or self.in_flight or self.thinking:
             when = upcoming[0] if upcoming is not None else NEVER
             if upcoming is not None and (not events or when <= events[0][0]):
                 self.now = when
@@ -306,12 +309,6 @@ class Cluster:
             else:
                 self._route(sequence, self.front)
 
-    def _closed(self, loop: ClosedLoop) -> _ClosedSource:
-        source = _ClosedSource(self, loop)
-        self._on_end = source.next_after
-        source.start()
-        return source
-
     # --- results and checks -------------------------------------------------------------------------
 
     def _outcome(self) -> Outcome:
@@ -385,12 +382,8 @@ class _ClosedSource:
 
         def arrive() -> None:
             cluster = self.cluster
+            cluster.thinking -= 1
             cluster._arrive(Sequence(cluster.arrived, when, prompt, output, priority, prefix))
 
-        self.cluster.in_flight += 1  # counted before it arrives, so the run goes on while clients think
-
-        def counted() -> None:
-            self.cluster.in_flight -= 1
-            arrive()
-
-        self.cluster._at(when, counted)
+        self.cluster.thinking += 1
+        self.cluster._at(when, arrive)

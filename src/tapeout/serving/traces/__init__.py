@@ -22,12 +22,15 @@ FORMATS: dict[str, tuple[Callable[[str], bool], Callable[[Path], Requests]]] = {
 
 
 def read(path: Path, form: str | None = None) -> Requests:
-    """The requests of a trace file; `form` names the format, else its first line tells.
+    """The requests of a trace file; `form` names the format, else its first line tells. A folder holds
+    ServeGen clients.
 
     Raises InputError if no format fits, or naming the line that does not.
     """
     if form is not None and form not in FORMATS:
         raise InputError(path, "format", form, f"one of {', '.join(FORMATS)}")
+    if path.is_dir():
+        return servegen.read(path)
     try:
         with path.open(encoding="utf-8", errors="replace") as f:
             first = f.readline(65536).strip()
