@@ -6,7 +6,7 @@ import math
 
 from tapeout.report.markup import Markup, tag, text
 
-_PREFIXES = tuple(zip((1e15, 1e12, 1e9, 1e6, 1e3, 1.0, 1e-3, 1e-6, 1e-9, 1e-12), (*"PTGMk", "", *"mµnp")))
+_PREFIXES = tuple((10.0**e, p) for e, p in zip(range(15, -15, -3), (*"PTGMk", "", *"mµnp"), strict=True))
 
 
 def figures(value: float, digits: int = 3) -> str:

@@ -1,1 +1,1 @@
-"""Which chip: design-space exploration over arrays of designs."""
+"""Which chip: the space of designs, how each is judged on a workload, the exact Pareto front, the choice."""

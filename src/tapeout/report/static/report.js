@@ -32,6 +32,16 @@
       return `<b>${escape(list[0].axisValueLabel)}</b><br>${rows.join("<br>")}`;
     },
     label: (index) => (p) => String(p.value[index]),
+    span: () => (params, api) => {
+      const a = api.coord([api.value(1), api.value(0)]), b = api.coord([api.value(2), api.value(0)]);
+      const height = Math.min(26, api.size([0, 1])[1] * 0.62), left = Math.min(a[0], b[0]), width = Math.max(Math.abs(b[0] - a[0]), 2);
+      const box = echarts.graphic.clipRectByRect({ x: left, y: a[1] - height / 2, width, height }, params.coordSys);
+      const ratio = api.value(2) / api.value(1);
+      const words = Math.abs(width) < 1 ? "" : ratio >= 1 ? "× " + +ratio.toPrecision(3) : "÷ " + +(1 / ratio).toPrecision(3);
+      return { type: "group", children: [
+        { type: "rect", shape: box || { x: left, y: a[1] - height / 2, width, height }, style: { fill: api.visual("color") } },
+        { type: "text", x: left + width + 6, y: a[1], style: { text: words, fill: css("--soft"), fontSize: 12, verticalAlign: "middle" } } ] };
+    },
     whisker: () => (params, api) => {
       const at = api.value(0), low = api.coord([api.value(1), at]), high = api.coord([api.value(2), at]);
       const style = { stroke: api.visual("color"), lineWidth: 1.3 };
