@@ -53,6 +53,10 @@ def test_bad_name_is_one_line(source: str) -> None:
 def test_a_folder_of_ones_own(tmp_path) -> None:
     from tapeout.model.catalog import resolve
 
-    (tmp_path / "config.json").write_text(resolve("qwen3-4b").text())
-    (model,) = json.loads(run(str(tmp_path), "--json").stdout)["models"]
-    assert model["source"] is None and model["name"] == tmp_path.name
+    folder = tmp_path / "qwen3-4b"
+    folder.mkdir()
+    (folder / "config.json").write_text(resolve("qwen3-4b").text())
+    (model,) = json.loads(run(str(folder), "--json").stdout)["models"]
+    assert model["name"] == "qwen3-4b" and model["source"] is None
+    (model,) = json.loads(run("qwen3-4b", "--json").stdout)["models"]
+    assert model["source"] == "https://huggingface.co/Qwen/Qwen3-4B"

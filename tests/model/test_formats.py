@@ -88,6 +88,19 @@ def test_kimi_layout() -> None:
     assert files[f"{experts}.weight_shape"][1:] == ((2,), "I32")
 
 
+def test_scales_of_a_module_and_of_its_weight() -> None:
+    """As in nvidia/Llama-3.1-70B-Instruct-FP8 and nvidia/DeepSeek-R1-FP4."""
+    found = [t.name for t in stored("m.q_proj.weight", (64, 32), "fp8_tensor")]
+    assert found == ["m.q_proj.weight", "m.q_proj.weight_scale", "m.q_proj.input_scale"]
+    found = [(t.name, t.shape) for t in stored("m.up.weight", (64, 32), "nvfp4")]
+    assert found == [
+        ("m.up.weight", (64, 16)),
+        ("m.up.weight_scale", (64, 2)),
+        ("m.up.weight_scale_2", ()),
+        ("m.up.input_scale", ()),
+    ]
+
+
 def test_stacked_experts_in_the_order_of_the_file() -> None:
     """Llama 4 stores experts `[experts, in, out]`; the model is told `[experts, out, in]`."""
     tensor = next(t for t in load("llama-4-scout").tensors if t.role == "experts")

@@ -11,6 +11,7 @@ Examples:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,19 +31,21 @@ def models(
     from tapeout.model.catalog import names
 
     chosen = [load(model)] if model is not None else [load(name) for name in names()]
+    own = model is not None and Path(model).exists()
+    rows = [summary(m, shipped=not own) for m in chosen]
     if json:
-        print_json({"models": [summary(m) for m in chosen]})
+        print_json({"models": rows})
     else:
-        _print_table([summary(m) for m in chosen])
+        _print_table(rows)
         if model is not None:
             _print_bytes(chosen[0])
 
 
-def summary(model: Model) -> dict[str, Any]:
+def summary(model: Model, shipped: bool = True) -> dict[str, Any]:
     """What the table and `--json` say about a model."""
     from tapeout.model.catalog import SOURCES
 
-    repository = SOURCES.get(model.name)
+    repository = SOURCES.get(model.name) if shipped else None
     return {
         "name": model.name,
         "source": f"https://huggingface.co/{repository}" if repository else None,

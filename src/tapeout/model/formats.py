@@ -77,7 +77,11 @@ class Part:
     suffix: str
     dtype: str
     shape: Callable[[Shape], Shape]
-    replaces: str = ""  # end of the weight's name that `suffix` takes the place of
+    beside: bool = False  # `module.weight_scale` belongs to the weight, `module.input_scale` to the module
+
+    def name(self, weight: str) -> str:
+        """The file tensor's name, for a weight of this name."""
+        return (weight.removesuffix(".weight") + "." if self.beside else weight) + self.suffix
 
 
 def _per(block: int, *tail: int) -> Callable[[Shape], Shape]:
@@ -101,7 +105,7 @@ def _scalar(s: Shape) -> Shape:
     return s[:-2]  # one for each matrix of a fused stack
 
 
-_INPUT_SCALE = Part("input_scale", "F32", _scalar, replaces="weight")
+_INPUT_SCALE = Part("input_scale", "F32", _scalar, beside=True)
 
 PARTS: dict[StorageFormat, tuple[Part, ...]] = {
     "f32": (Part("", "F32", _same),),
@@ -137,7 +141,7 @@ def stored(name: str, shape: Shape, fmt: StorageFormat) -> Iterator[StoredTensor
             yield from stored(name.replace("*", str(index), 1), shape[1:], fmt)
         return
     for part in PARTS[fmt]:
-        yield StoredTensor(name.removesuffix(part.replaces) + part.suffix, part.shape(shape), part.dtype)
+        yield StoredTensor(part.name(name), part.shape(shape), part.dtype)
 
 
 def stored_bytes(name: str, shape: Shape, fmt: StorageFormat) -> int:
