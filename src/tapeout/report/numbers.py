@@ -19,8 +19,8 @@ def figures(value: float, digits: int = 3) -> str:
         return "–"
     if value == 0:
         return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    rounded = round(value, places)
+    rounded = float(f"{value:.{digits - 1}e}")
+    places = digits - 1 - math.floor(math.log10(abs(rounded)))
     if abs(rounded) >= 10**15 or abs(rounded) < 1e-6:
         return f"{value:.{digits - 1}e}"
     return f"{rounded:,.{max(places, 0)}f}".replace(",", "\u202f")

@@ -50,11 +50,21 @@ def from_parquet(path: Path) -> Table:
     """The columns of a Parquet file. Raises OSError or ValueError if it is not a whole one."""
     from arro3.io import read_parquet
 
+    # The reader aborts on a file that ends early; a Parquet file begins and ends with its mark.
+    with path.open("rb") as f:
+        head = f.read(4)
+        f.seek(0, io.SEEK_END)
+        size = f.tell()
+        f.seek(max(size - 8, 0))
+        tail = f.read()
+    footer = int.from_bytes(tail[:4], "little")
+    if head != b"PAR1" or tail[4:] != b"PAR1" or size < 12 + footer:
+        raise ValueError(f"{path}: not a whole Parquet file")
     try:
         arrow = read_parquet(str(path)).read_all()
-    except OSError:
-        raise
-    except Exception as e:  # the reader's own error types are not public
+    except BaseException as e:
+        if isinstance(e, OSError | KeyboardInterrupt | MemoryError):
+            raise
         raise ValueError(f"{path}: {e}") from None
     table: Table = {}
     for name in arrow.column_names:
