@@ -100,6 +100,12 @@ def test_absurd_values_are_named(name: str, field: str, value: Any) -> None:
     assert field in str(error) or (field in known and field.split("_")[0] in str(error))
 
 
+def test_an_unknown_architecture_is_told_before_its_fields() -> None:
+    """A GPT-2 config has none of the fields read here; the message is about what it is."""
+    error = refused({"model_type": "gpt2", "n_embd": 768, "n_layer": 12})
+    assert str(error).startswith("config.json: model_type: found 'gpt2', expected one of deepseek_v3, ")
+
+
 def test_too_large_as_a_whole() -> None:
     vast = {
         **table("llama-3.1-8b"),

@@ -11,7 +11,6 @@ from tapeout.errors import InputError
 from tapeout.files import parse_json, read_json
 from tapeout.model import catalog
 from tapeout.model.architecture import Model
-from tapeout.model.config import Config
 from tapeout.model.families import read
 
 MAX_PARAMETERS = 10**14  # a hundred times the largest model announced
@@ -41,7 +40,7 @@ def load(source: str | Path) -> Model:
 
 def from_config(table: Mapping[str, Any], where: object, name: str) -> Model:
     """The model of a parsed config.json; `where` names it in messages."""
-    model = replace(read(Config(table, where)), name=name)
+    model = replace(read(table, where), name=name)
     if model.parameters > MAX_PARAMETERS:
         raise InputError(where, "", f"{model.parameters} parameters", f"at most {MAX_PARAMETERS}")
     return model

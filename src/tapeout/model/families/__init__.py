@@ -6,8 +6,11 @@ file and name it in `FAMILIES`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
+from tapeout.fields import Fields
 from tapeout.model.architecture import Model
 from tapeout.model.config import Config
 
@@ -31,15 +34,16 @@ FAMILIES = (
 )
 
 
-def read(config: Config) -> Model:
-    """The model that `config` describes. Raises InputError if no family reads its `model_type`."""
+def read(table: Mapping[str, Any], where: object) -> Model:
+    """The model of a config.json; `where` names it in messages.
+
+    Raises InputError if no family reads its `model_type`, or for what the family finds wrong.
+    """
     modules = {t: m for m in (import_module(f"{__name__}.{f}") for f in FAMILIES) for t in m.MODEL_TYPES}
-    if config.model_type not in modules:
-        known = ", ".join(sorted(modules))
-        raise config.outer.fail("model_type", config.model_type or "nothing", f"one of {known}")
-    if config.multimodal and config.model_type not in MULTIMODAL:
-        known = ", ".join(MULTIMODAL)
-        raise config.outer.fail("model_type", config.model_type, f"one of {known}, with a text_config")
-    model = modules[config.model_type].read(config)
+    outer = Fields(table, where)
+    model_type = outer.text("model_type", choices=sorted(modules))
+    if "text_config" in outer and model_type not in MULTIMODAL:
+        raise outer.fail("model_type", model_type, f"one of {', '.join(MULTIMODAL)}, with a text_config")
+    model = modules[model_type].read(Config(table, where))
     assert isinstance(model, Model)
     return model
