@@ -1,0 +1,162 @@
+"""How blocks are written, placed in one another, and turned into Verilog.
+
+A block is an Amaranth component whose module name follows from its parameters. A block that is used many
+times is *placed*: the parent instantiates it by name and it is emitted once, so that elaboration, synthesis
+and Verilator see one module however many copies there are.
+
+Conventions of every port:
+- Streams are `amaranth.lib.stream`: a transfer happens in a cycle where `valid` and `ready` are both 1;
+  `valid` never waits for `ready`, and once up stays up with its payload unchanged until the transfer.
+- A `Signal` that is not in a stream is sampled every cycle, or is static while the block is busy, and its
+  description says which.
+- One clock (`clk`) and one synchronous reset (`rst`, active high). Data registers have no reset: only
+  registers that say whether data is meaningful do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+
+@dataclass(frozen=True)
+class Port:
+    """One port of a module."""
+
+    name: str
+    width: int
+    is_input: bool
+
+
+@dataclass(frozen=True)
+class Verilog:
+    """Verilog text with the name and ports of its top module (clock and reset are not listed)."""
+
+    top: str
+    ports: tuple[Port, ...]
+    text: str
+    clocked: bool = True
+
+
+class Block(wiring.Component):
+    """A component that can be placed. Subclasses set `module_name` and list what they place in `placed`.
+
+    `combinational`: the block has no register and no clock port.
+    """
+
+    combinational = False
+
+    @property
+    def module_name(self) -> str:
+        """A legal Verilog name that determines the module's contents."""
+        raise NotImplementedError
+
+    def placed(self) -> Iterable[Block]:
+        """The blocks this one instantiates by name."""
+        return ()
+
+    def foreign(self) -> Iterable[str]:
+        """Verilog source of modules it instantiates that are not blocks (memories)."""
+        return ()
+
+
+def ports_of(block: Block) -> tuple[Port, ...]:
+    """The ports in the order of the signature."""
+    found = []
+    for path, member, value in block.signature.flatten(block):
+        name = "__".join(str(p) for p in path)
+        found.append(Port(name, len(Value.cast(value)), member.flow == In))
+    return tuple(found)
+
+
+def place(m: Module, name: str, block: Block) -> Any:
+    """Instantiate `block` as submodule `name`; returns its interface, as its inside would see it.
+
+    Drive the members that are inputs of the block and read the others.
+    """
+    interface = block.signature.create(path=(name,))
+    ports: dict[str, Any] = {}
+    for path, member, value in block.signature.flatten(interface):
+        key = "__".join(str(p) for p in path)
+        ports[("i_" if member.flow == In else "o_") + key] = value
+    if not block.combinational:
+        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    block._MustUse__silence = True  # type: ignore[attr-defined]  # it is elaborated when it is emitted
+    m.submodules[name] = Instance(block.module_name, **ports)
+    return interface
+
+
+def register(m: Module, value: Any, name: str | None = None) -> Any:
+    """A data register (no reset) that follows `value` one cycle later; same shape."""
+    from amaranth.lib import data
+
+    if isinstance(value, data.View):
+        r = Signal(value.shape(), name=name, reset_less=True)
+    else:
+        value = Value.cast(value)
+        r = Signal(value.shape(), name=name or "reg", reset_less=True)
+    m.d.sync += r.eq(value)
+    return r
+
+
+def delay(m: Module, value: Any, cycles: int, reset: bool = False, name: str | None = None) -> Any:
+    """`value` that many cycles later, without reset unless asked for (valid bits need one)."""
+    for _ in range(cycles):
+        if reset:
+            r = Signal(Value.cast(value).shape(), name=name or "valid")
+            m.d.sync += r.eq(value)
+            value = r
+        else:
+            value = register(m, value, name)
+    return value
+
+
+def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None]) -> None:
+    for child in block.placed():
+        if child.module_name not in seen:
+            _modules(child, seen, foreign)
+    seen[block.module_name] = block
+    foreign.update(dict.fromkeys(block.foreign()))
+
+
+def verilog(block: Block) -> Verilog:
+    """The Verilog of `block` and everything below it; the same input gives the same text."""
+    import tempfile
+    from pathlib import Path
+
+    from amaranth.back import rtlil
+    from pyosys import libyosys
+
+    seen: dict[str, Block] = {}
+    foreign: dict[str, None] = {}
+    _modules(block, seen, foreign)
+    parts = list(foreign)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, one in seen.items():
+            source, target = Path(folder, "x.il"), Path(folder, "x.v")
+            source.write_text(rtlil.convert(one, name=name, emit_src=False))
+            design = libyosys.Design()
+            for command in (
+                f"read_rtlil {source}",
+                "proc -nomux -norom",
+                "memory_collect",
+                "attrmap -remove init",  # silicon has no initial values; reset is what there is
+                "opt_clean -purge",
+                f"write_verilog -norename -noattr {target}",
+            ):
+                design.run_pass(f"tee -q {command}")
+            body = target.read_text().split("*/", 1)[1]  # without Yosys' version line
+            parts.append(_renumbered(body.strip()) + "\n")
+    return Verilog(block.module_name, ports_of(block), "\n".join(parts), not block.combinational)
+
+
+def _renumbered(text: str) -> str:
+    """Yosys numbers what it invents from one counter for the whole process; here each module starts at 1."""
+    found: dict[str, str] = {}
+    return re.sub(r"\$auto\$[\w.:$]+", lambda x: found.setdefault(x[0], f"$auto${len(found) + 1}"), text)

@@ -1,0 +1,30 @@
+"""Verilator's opinion of a block's Verilog, every warning on except those that generated text cannot avoid."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tapeout.chip.rtl.block import Verilog
+from tapeout.simulator.rtl.build import verilator_root
+
+WAIVED = {
+    "DECLFILENAME": "all modules are in one file",
+    "UNUSEDSIGNAL": "upper bits of sums whose range is known, and aliases of ports, are left to synthesis",
+    "PINCONNECTEMPTY": "outputs of placed blocks that this parent does not need",
+}
+
+
+def lint(design: Verilog) -> list[str]:
+    """The warnings and errors, one line each; empty if clean."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "design.v")
+        path.write_text(design.text)
+        command = [str(verilator_root() / "bin" / "verilator_bin"), "--lint-only", "-Wall", "--no-timing"]
+        command += [f"-Wno-{name}" for name in WAIVED] + ["--top-module", design.top, str(path)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={"VERILATOR_ROOT": str(verilator_root())}
+        )
+        lines = [x.replace(str(path), "design.v") for x in done.stderr.splitlines() if x.startswith("%")]
+        return [x for x in lines if not x.startswith("%Error: Exiting")]
