@@ -87,7 +87,7 @@ def place(m: Module, name: str, block: Block) -> Any:
         ports[("i_" if member.flow == In else "o_") + key] = value
     if not block.combinational:
         ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-    block._MustUse__silence = True  # type: ignore[attr-defined]  # it is elaborated when it is emitted
+    block._MustUse__silence = True  # it is elaborated when it is emitted
     m.submodules[name] = Instance(block.module_name, **ports)
     return interface
 

@@ -80,7 +80,7 @@ class Simulation:
         model = getattr(self, "_model", None)
         if model:
             self._lib.model_delete(model)
-            self._model = None
+            del self._model
 
     @property
     def cycle(self) -> int:
@@ -178,15 +178,8 @@ class Simulation:
             self._model, c_in, len(ins), c_out, len(outs), ctypes.c_int64(limit), ctypes.c_uint64(seed)
         )
         names_in, names_out = list(inputs or {}), list(outputs or {})
-        missing = [
-            f"{n} {s.position}/{s.count}"
-            for n, s in zip(names_out, c_out, strict=False)
-            if s.position < s.count
-        ]
-        missing += [
-            f"{n} {s.position}/{s.count}" for n, s in zip(names_in, c_in, strict=False)
-            if s.position < s.count and not names_out
-        ]  # fmt: skip
+        awaited = zip(names_out, c_out, strict=False) if names_out else zip(names_in, c_in, strict=False)
+        missing = [f"{n} {s.position}/{s.count}" for n, s in awaited if s.position < s.count]
         if missing and not partial:
             sent = [f"{n} {s.position}/{s.count}" for n, s in zip(names_in, c_in, strict=False)]
             raise DoesNotHold(f"{self.design.top}: after {limit} cycles {missing} came; sent {sent}")
