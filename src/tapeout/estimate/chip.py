@@ -83,7 +83,7 @@ def estimate_chips(
 
 
 def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> ChipEstimate:
-    flow, links = Flow.of(d), d.machine()
+    flow, links = Flow.of(d), d.links()
     cycle = 1 / d.clock_hz
     between = overhead_cycles(d) * cycle
     lanes = d.cores * d.vector_lanes * d.clock_hz
@@ -105,7 +105,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
         vector = s.vector / lanes
         if s.kind == "collective":
             assert s.collective is not None
-            network = collective_seconds(links, s.collective)
+            network = np.asarray(collective_seconds(links, s.collective), dtype)
             passing = network
             gap = gap + network
             joules = s.collective.wire_bytes * d.joules_per_link_byte
@@ -117,17 +117,17 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             gap = gap + passing
             joules = traffic * flow.joules_per_byte + s.held_bytes * d.joules_per_scratchpad_byte
         else:
-            rate = d.rate[s.format]
+            rate = d.rate.get(s.format, zero)
             supported = supported & (rate > 0)
             block = block_bytes_of(s.format)
             cycles, row_tiles = product_cycles(d, rate, s.m, s.n, s.k, s.products, block)
-            if s.kind == "attention" and np.any(s.v > 0):
+            if s.values:
                 cycles = cycles + product_cycles(d, rate, s.m, s.v, s.n, s.products, block)[0]
             matrix = cycles * cycle
             traffic = flow.traffic(s)
-            load = np.maximum(traffic / flow.bandwidth, flow.port_seconds(s, row_tiles))
             # The rows take their first inputs while the weights already come.
-            rows = np.minimum(s.m, d.rows) * s.row_bytes / flow.port_rate
+            port, rows = flow.port_seconds(s, row_tiles)
+            load = np.maximum(traffic / flow.bandwidth, port)
             early = rows if s.chosen else gap + rows
             exposed = between + rows + (MEMORY_LATENCY_SECONDS if s.chosen else 0)
             work_time = np.maximum(matrix, vector)
@@ -136,7 +136,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes
             joules = (
-                s.macs * d.joules_per_mac[s.format]
+                s.macs * d.joules_per_mac.get(s.format, zero)
                 + traffic * flow.joules_per_byte
                 + scratchpad * d.joules_per_scratchpad_byte
             )

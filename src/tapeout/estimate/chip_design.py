@@ -82,19 +82,22 @@ class DesignArrays:
         """Extent of the first axis; 1 for scalars."""
         return self.shape[0] if self.shape else 1
 
+    def links(self) -> Machine:
+        """The networks alone, in the terms of every other accelerator; nothing else of it is meaningful."""
+        up = Network(
+            self.scale_up_bandwidth * LINK_EFFICIENCY, SCALE_UP_LATENCY_SECONDS, self.scale_up_domain
+        )
+        out = Network(self.scale_out_bandwidth * LINK_EFFICIENCY, SCALE_OUT_LATENCY_SECONDS, np.inf)
+        return Machine("chip", {}, self.memory_bandwidth, self.memory_capacity, up, out)
+
     def machine(self, name: str = "chip") -> Machine:
-        """These designs in the terms of every other accelerator; its networks are what the estimate uses."""
+        """These designs in the terms of every other accelerator: peaks, without what our own equations know."""
         classes = {"fp4": "mxfp4", "fp8": "mxfp8", "int8": "mxint8", "bf16": "bf16"}
         peak = {a: self.peak_macs(f) for a, f in classes.items() if np.any(np.asarray(self.rate[f]) > 0)}
-        return Machine(
+        return self.links().replaced(
             name=name,
             peak_macs=peak,
             memory_bandwidth=self.memory_bandwidth * MEMORY_SUSTAINED,
-            memory_capacity=self.memory_capacity,
-            scale_up=Network(
-                self.scale_up_bandwidth * LINK_EFFICIENCY, SCALE_UP_LATENCY_SECONDS, self.scale_up_domain
-            ),
-            scale_out=Network(self.scale_out_bandwidth * LINK_EFFICIENCY, SCALE_OUT_LATENCY_SECONDS, np.inf),
             vector_rate=self.cores * self.vector_lanes * self.clock_hz,
             on_chip_bytes=self.cores * self.scratchpad_bytes / 2,
         )

@@ -20,6 +20,7 @@ class Flow:
     bandwidth: Number
     port_rate: Number
     cores: Number
+    rows: Number
     half: Number
     prefetch_seconds: Number
     joules_per_byte: Number
@@ -39,6 +40,7 @@ class Flow:
             bandwidth=bandwidth,
             port_rate=port,
             cores=d.cores,
+            rows=d.rows,
             half=half,
             prefetch_seconds=half / bandwidth,
             joules_per_byte=d.joules_per_memory_byte + d.joules_per_noc_byte,
@@ -63,14 +65,20 @@ class Flow:
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)
         return once + spills * (s.held_bytes + again)
 
-    def port_seconds(self, s: Stage, row_tiles: Number) -> Number:
-        """Seconds the busiest core's port needs: its part of the stream and of the inputs.
+    def port_seconds(self, s: Stage, row_tiles: Number) -> tuple[Number, Number]:
+        """Seconds the busiest core's port needs for its part of the stream, of the inputs and of the partial
+        sums it gathers; and seconds to fill the rows of its engine with their first inputs.
 
-        The cores that share a product form a grid; splitting tokens over more of them means fewer inputs but
-        more of the stream for each, and the best split is the square root of their ratio.
+        The C cores that share a product form a grid of a (tokens) × b (contraction) × rest (outputs). A core
+        takes inputs A/(ab), weights W·a/C and partial sums S·(b - 1)/C: least where the three are equal, with a
+        and b not below 1, not above what there is to split, and a or b alone at their own best if the other is 1.
         """
-        together = np.maximum(self.cores * s.part, 1)  # cores on one product
-        across = s.root * np.sqrt(together)
-        across = np.maximum(np.minimum(np.minimum(across, together), row_tiles), 1)
-        moved = s.input_bytes / across + s.stream_bytes * (across / together)
-        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate)
+        together = np.maximum(self.cores * s.part, 1)
+        b = np.maximum(s.cube * np.cbrt(together), 1)
+        a = np.maximum(s.root * np.sqrt(together / b), 1)
+        a = np.minimum(np.minimum(a, row_tiles), together)
+        b = np.maximum(s.sums_root * np.sqrt(together / a), 1)
+        b = np.minimum(np.minimum(b, s.blocks), together / a)
+        moved = s.input_bytes / (a * b) + (s.stream_bytes * a + s.sums_bytes * (b - 1)) / together
+        fill = np.minimum(s.m, self.rows) * s.row_bytes / b
+        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate

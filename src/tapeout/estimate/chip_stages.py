@@ -51,13 +51,21 @@ class Stage:
     collective: Collective | None = None
     operators: tuple[str, ...] = ()
     part: Number = 1.0  # of the whole that one product is
-    root: Number = 0.0  # of the ratio of input to stream
+    blocks: Number = 1.0  # of 32 along the contraction
+    sums_bytes: Number = 0.0  # all partial sums once, in FP32
+    root: Number = 0.0  # (A/W)^1/2, (AW/S²)^1/3 and (A/S)^1/2 of inputs A, stream W and sums S: see
+    cube: Number = 0.0  # chip_memory.Flow.port_seconds
+    sums_root: Number = 0.0
     largest_held: float = 0.0
+    values: bool = False  # attention with values, not only scores
 
     def prepared(self, dtype: Any) -> Stage:
         """The same stage with every number of type `dtype`, and what depends on the work alone computed."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.nan_to_num(np.sqrt(np.divide(self.input_bytes, self.stream_bytes)), nan=0.0)
+            a, w = np.asarray(self.input_bytes), np.asarray(self.stream_bytes)
+            sums = np.asarray(self.products * self.m * (self.v if self.kind == "attention" else self.n)) * 4.0
+            ratios = [np.sqrt(a / w), np.cbrt(a * w / sums**2), np.sqrt(a / sums)]
+            root, cube, sums_root = (np.clip(np.nan_to_num(x, nan=0.0), 0.0, 1e9) for x in ratios)
         absent = np.zeros((), dtype=bool)
         if self.kind in ("product", "attention"):
             absent = ~(np.asarray(self.products * self.m) > 0)
@@ -65,8 +73,13 @@ class Stage:
             self,
             repeats=np.where(absent, 0.0, self.repeats),
             part=1 / np.maximum(self.products, 1.0),
-            root=np.minimum(ratio, 1e9),
+            blocks=np.maximum(np.ceil(np.asarray(self.k) / 32), 1.0),
+            sums_bytes=sums,
+            root=root,
+            cube=cube,
+            sums_root=sums_root,
             largest_held=float(np.max(self.held_bytes)),
+            values=self.kind == "attention" and bool(np.any(np.asarray(self.v) > 0)),
         )
         return whole._cast(dtype)
 
@@ -83,7 +96,7 @@ class Stage:
 
 _NUMBERS = {
     "repeats", "share", "m", "n", "k", "v", "products", "macs", "vector", "stream_bytes", "input_bytes",
-    "held_bytes", "write_bytes", "row_bytes", "tokens", "part", "root",
+    "held_bytes", "write_bytes", "row_bytes", "tokens", "part", "root", "cube", "sums_root", "sums_bytes", "blocks",
 }  # fmt: skip
 
 

@@ -103,5 +103,11 @@ def chip_formats(model: Model, chip: ChipSpec, *, cache: str | None = None) -> F
         role: run_in(getattr(stored, role))
         for role in ("lm_head", "attention", "router", "experts", "shared_expert", "dense")
     }
-    activation = "mxint8" if "mxint8" in engine else "mxfp8" if "mxfp8" in engine else "bf16"
-    return Formats(**changed, embedding=stored.embedding, activation=activation, cache=cache or activation)
+    activation = next(x for x in ("mxint8", "mxfp8", "bf16", "mxfp4") if x in engine)
+    return Formats(
+        **changed,
+        embedding=stored.embedding,
+        activation=activation,
+        cache=cache or activation,
+        index_cache=run_in("fp8"),
+    )

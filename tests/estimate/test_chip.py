@@ -1,0 +1,167 @@
+"""The chip estimate: bounds that physics sets, limits that can be worked out by hand, equal shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from chip_cases import design, random_designs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tapeout.chip.spec import ChipSpec, Core, MatrixEngine
+from tapeout.estimate.chip import estimate_chips
+from tapeout.estimate.chip_breakdown import breakdown, table
+from tapeout.estimate.chip_constants import MEMORY_SUSTAINED
+from tapeout.estimate.chip_grid import estimate_grid
+from tapeout.estimate.chip_work import ChipWork, chip_formats
+from tapeout.model import load
+from tapeout.workload.formats import Formats
+from tapeout.workload.operators import Step, totals
+from tapeout.workload.parallelism import Parallelism
+
+MODELS = ["gpt-oss-120b", "llama-3.1-8b", "deepseek-v3.2", "qwen3.5-27b", "llama-4-scout"]
+
+
+def formats(name: str) -> Formats:
+    return chip_formats(load(name), ChipSpec())
+
+
+def work(name: str, step: Step, p: Parallelism | None = None) -> ChipWork:
+    return ChipWork.of(load(name), step, p, formats(name))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("step", [Step.decode(1, 1000), Step.decode(64, 8000), Step.prefill(1, 4096)])
+def test_never_faster_than_its_parts_allow(name: str, step: Step) -> None:
+    d, w = random_designs(200), work(name, step)
+    e = estimate_chips(d, w, dtype=np.float64)
+    t = totals(w.operators)
+    assert (e.seconds > t.memory_bytes / d.memory_bandwidth).all()
+    assert (e.seconds > t.vector_operations / (d.cores * d.vector_lanes * d.clock_hz)).all()
+    cycles = sum(t.macs_by_format[f] / d.rate[f] for f in t.macs_by_format)
+    assert (e.seconds > cycles / (d.rows * d.columns * d.lanes * d.cores * d.clock_hz) * (1 - 1e-9)).all()
+    assert (e.joules > e.seconds * d.idle_watts).all()
+    least = t.memory_bytes * d.joules_per_memory_byte + sum(
+        t.macs_by_format[f] * d.joules_per_mac[f] for f in t.macs_by_format
+    )
+    assert (e.joules > least).all()
+
+
+def test_decode_is_bound_by_memory() -> None:
+    w = work("gpt-oss-120b", Step.decode(1, 1000))
+    e = estimate_chips(design(), w, dtype=np.float64)
+    least = totals(w.operators).memory_bytes / (9.6e12 * MEMORY_SUSTAINED)
+    assert least < e.seconds < 1.15 * least
+
+
+def test_prefill_is_bound_by_the_matrix_engine() -> None:
+    d, w = design(vector_lanes=512), work("llama-3.1-8b", Step.prefill(1, 8192))
+    e = estimate_chips(d, w, dtype=np.float64)
+    t = totals(w.operators)
+    assert t.macs / d.peak_macs("mxint8") < e.seconds < 1.25 * t.macs / d.peak_macs("mxint8")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(MODELS),
+    st.sampled_from([Step.decode(1, 500), Step.decode(32, 4000), Step.prefill(2, 700, 300)]),
+    st.sampled_from(["memory_bandwidth", "vector_lanes", "clock_hz", "scratchpad_bytes_per_cycle", "port_bytes",
+                     "noc_bytes", "scratchpad_bytes", "outstanding"]),
+    st.integers(0, 1000),
+)  # fmt: skip
+def test_more_of_a_resource_is_never_slower(name: str, step: Step, resource: str, seed: int) -> None:
+    d, w = random_designs(20, seed), work(name, step)
+    more = replace(d, **{resource: np.asarray(getattr(d, resource)) * 2})
+    slow = estimate_chips(d, w, dtype=np.float64).seconds
+    assert (estimate_chips(more, w, dtype=np.float64).seconds <= slow * (1 + 1e-6)).all()
+
+
+def test_longer_context_and_larger_batch_cost_more() -> None:
+    d = random_designs(50)
+    batch, context = np.array([1.0, 4, 16, 64, 256]), np.array([1e2, 1e3, 1e4, 1e5])
+    for name in MODELS:
+        e = estimate_chips(d, work(name, Step.decode(batch, 1000.0)), dtype=np.float64).seconds
+        assert (np.diff(e, axis=1) > -1e-9).all()
+        e = estimate_chips(d, work(name, Step.decode(8.0, context)), dtype=np.float64).seconds
+        assert (np.diff(e, axis=1) > -1e-9).all()
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-120b", "deepseek-v3.2"])
+def test_array_equals_scalars_and_single_precision_is_enough(name: str) -> None:
+    d = random_designs(30, 5)
+    batch, context = np.array([1.0, 20, 300]), np.array([100.0, 5000, 40000])
+    tp, ep = np.array([1, 2, 8]), np.array([1, 2, 4])
+    w = work(name, Step.decode(batch, context), Parallelism(tp=tp, ep=ep))
+    whole = estimate_chips(d, w, dtype=np.float64)
+    quick = estimate_grid(d, w, threads=2)
+    direct = estimate_chips(d, w)
+    assert quick.seconds.dtype == np.float32 and quick.seconds.shape == (30, 3)
+    assert np.array_equal(quick.seconds, direct.seconds) and np.array_equal(quick.joules, direct.joules)
+    assert np.array_equal(quick.fits, whole.fits)
+    # Rounding may tip a partial tile over now and then; elsewhere seven digits stay four.
+    close = np.abs(quick.seconds / whole.seconds - 1) < 1e-4
+    assert close.mean() > 0.97
+    for j in range(3):
+        one = work(name, Step.decode(batch[j], context[j]), Parallelism(tp=int(tp[j]), ep=int(ep[j])))
+        for i in (0, 13, 29):
+            e = estimate_chips(d[i : i + 1], one, dtype=np.float64)
+            assert whole.seconds[i, j] == pytest.approx(e.seconds.item(), rel=1e-9)
+            assert whole.joules[i, j] == pytest.approx(e.joules.item(), rel=1e-9)
+
+
+def test_capacity_and_missing_formats_do_not_fit() -> None:
+    w = work("gpt-oss-120b", Step.decode(np.array([1.0, 1e5]), 1000.0))
+    assert estimate_chips(design(), w).fits.tolist() == [True, False]
+    assert not estimate_chips(design(memory_capacity=60e9), w).fits.any()
+    narrow = design(rate={"mxfp4": 2.0, "mxint8": 0.0, "mxfp8": 0.0, "bf16": 0.0})
+    assert not estimate_chips(narrow, w).fits.any()
+    split = work("gpt-oss-120b", Step.decode(1.0, 10.0), Parallelism(tp=np.array([1, 2, 3])))
+    assert estimate_chips(design(), split).fits.tolist() == [True, True, False]
+
+
+def test_formats_follow_what_the_engine_takes() -> None:
+    model = load("gpt-oss-120b")
+    f = chip_formats(model, ChipSpec())
+    assert (f.experts, f.attention, f.lm_head, f.activation, f.cache) == ("mxfp4", *["mxint8"] * 4)
+    wide = ChipSpec(core=Core(matrix=MatrixEngine(formats=("mxfp8", "bf16"))))
+    f = chip_formats(model, wide)
+    assert (f.experts, f.attention, f.activation) == ("mxfp8", "bf16", "mxfp8")
+    assert chip_formats(load("deepseek-v3"), wide).experts == "mxfp8"
+    assert chip_formats(load("deepseek-v3"), ChipSpec()).experts == "mxint8"
+
+
+def test_spilling_costs_traffic() -> None:
+    w = work("llama-3.1-8b", Step.prefill(1, 8192))
+    large = estimate_chips(design(scratchpad_bytes=2**24), w, breakdown=True, dtype=np.float64)
+    small = estimate_chips(design(scratchpad_bytes=2**16), w, breakdown=True, dtype=np.float64)
+    least = totals(w.operators).memory_bytes
+    assert sum(t.traffic_bytes for t in large.stage_times) == pytest.approx(least, rel=1e-9)
+    assert sum(t.traffic_bytes for t in small.stage_times) > 3 * least
+
+
+def test_more_chips_are_faster_until_the_network_eats_it() -> None:
+    tp = np.array([1, 2, 4, 8])
+    w = work("llama-3.1-70b", Step.decode(8.0, 4000.0), Parallelism(tp=tp))
+    e = estimate_chips(design(), w, dtype=np.float64)
+    assert (np.diff(e.seconds) < 0).all()
+    slow = estimate_chips(design(scale_up_bandwidth=1e8), w, dtype=np.float64)
+    assert slow.seconds[3] > slow.seconds[0]
+    # Twice the scratchpads hide a little more of the loads: not much better than ideal.
+    assert (e.seconds >= 0.98 * e.seconds[0] / tp).all()
+
+
+def test_breakdown_adds_up_and_names_what_binds() -> None:
+    w = work("gpt-oss-120b", Step.decode(1.0, 1000.0))
+    e, lines = breakdown(design(), w)
+    assert sum(x.seconds for x in lines) == pytest.approx(float(e.seconds), rel=0.01)
+    assert sum(x.joules for x in lines) + 120 * e.seconds == pytest.approx(float(e.joules))
+    named = {x.name: x for x in lines}
+    assert named["experts.gate_up"].bound == named["lm_head"].bound == "memory"
+    assert named["router.top_k"].bound == "latency"
+    assert all(0 <= x.memory_share <= 1 and 0 <= x.matrix_share <= 1 for x in lines)
+    text = table(design(), w)
+    assert all(x.name in text for x in lines) and "mean power" in text
+    _, lines = breakdown(design(vector_lanes=512), work("llama-3.1-8b", Step.prefill(1, 4096)))
+    assert {x.name: x for x in lines}["dense.gate_up"].bound == "matrix"
