@@ -33,7 +33,6 @@ def random_designs(count: int, seed: int) -> DesignArrays:
     return DesignArrays(
         rows=pick(4, 8, 16, 32),
         columns=pick(8, 16, 32, 64),
-        lanes=32,
         cores=pick(16, 36, 64, 100, 144),
         vector_lanes=pick(16, 32, 64, 128),
         scratchpad_bytes=pick(0.5, 1, 2, 4) * 2**20,

@@ -14,7 +14,6 @@ def design(**changed: Any) -> DesignArrays:
     figures: dict[str, Any] = {
         "rows": 16,
         "columns": 16,
-        "lanes": 32,
         "cores": 64,
         "vector_lanes": 64,
         "scratchpad_bytes": 2 * 2**20,

@@ -47,8 +47,7 @@ def breakdown(design: DesignArrays, work: ChipWork) -> tuple[ChipEstimate, list[
     lines = []
     for t in e.stage_times:
         seconds = _one(t.time_s)
-        rate = design.rate.get(t.stage.format, 0.0)
-        peak = _one(design.rows * design.columns * design.lanes * design.cores * design.clock_hz * rate)
+        peak = _one(design.peak_macs(t.stage.format)) if t.stage.format in design.rate else 0.0
         macs = _one(t.stage.macs) * _one(t.stage.repeats)
         bytes_ = _one(t.traffic_bytes)
         loading = seconds + _one(t.hidden_s)  # some of it went on beside earlier operators

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from tapeout.chip.designs import Designs, as_designs
+from tapeout.chip.spec import MATRIX_FORMATS, ChipSpec
 from tapeout.estimate.chip_constants import (
     LINK_EFFICIENCY,
     MEMORY_SUSTAINED,
     SCALE_OUT_LATENCY_SECONDS,
     SCALE_UP_LATENCY_SECONDS,
 )
+from tapeout.estimate.chip_figures import Figures, figures
 from tapeout.estimate.machine import Machine, Network
 from tapeout.workload.operators import Number
 
-MATRIX_FORMATS = ("mxfp4", "mxint8", "mxfp8", "bf16")
 BLOCK = 32  # elements that share a scale, and that a unit takes at a time
 
 
@@ -26,7 +28,6 @@ class DesignArrays:
 
     rows: Number
     columns: Number
-    lanes: Number
     cores: Number  # of the whole package
     vector_lanes: Number  # of one core
     scratchpad_bytes: Number  # of one core
@@ -48,6 +49,46 @@ class DesignArrays:
     joules_per_memory_byte: Number = 0.0
     joules_per_link_byte: Number = 0.0
     idle_watts: Number = 0.0  # leakage, clock tree, memory background, links kept up
+
+    @staticmethod
+    def of(chips: Designs | ChipSpec, technology: Figures | None = None) -> DesignArrays:
+        """`chips` for the estimate: fields of shape [n, 1], or scalars for one ChipSpec. `technology`: what the
+        tables of `tapeout.physical` make of them, unless given."""
+        d = as_designs(chips)
+        t = technology or figures(d)
+        # Blocks of 32 per cycle and unit: BF16 takes four passes of the 8-bit multipliers.
+        passes: dict[str, Number] = {"mxfp4": np.where(d.double_rate_fp4, 2.0, 1.0), "bf16": 0.25}
+        rate: dict[str, Number] = {
+            f: d.has_format(f) * (d.lanes / BLOCK) * passes.get(f, 1.0) for f in MATRIX_FORMATS
+        }
+        scale = d.gigabits_per_lane * 1e9 / 8
+        found = DesignArrays(
+            rows=d.rows,
+            columns=d.columns,
+            cores=d.cores,
+            vector_lanes=d.vector_lanes,
+            scratchpad_bytes=d.scratchpad_kibibytes * 1024.0,
+            scratchpad_bytes_per_cycle=d.scratchpad_banks * d.scratchpad_word_bytes,
+            port_bytes=d.port_bytes,
+            outstanding=d.outstanding,
+            noc_bytes=d.noc_bytes_per_cycle,
+            clock_hz=d.clock_ghz * 1e9,
+            memory_capacity=d.stacks * d.gibibytes_per_stack * 2.0**30,
+            memory_bandwidth=t.memory_bandwidth,
+            scale_up_bandwidth=d.scale_up_lanes * scale,
+            scale_out_bandwidth=d.scale_out_lanes * scale,
+            scale_up_domain=d.scale_up_domain,
+            rate=rate,
+            joules_per_mac=t.joules_per_mac,
+            joules_per_vector_operation=t.joules_per_vector_operation,
+            joules_per_scratchpad_byte=t.joules_per_scratchpad_byte,
+            joules_per_noc_byte=t.joules_per_noc_byte,
+            joules_per_memory_byte=t.joules_per_memory_byte,
+            joules_per_link_byte=t.joules_per_link_byte,
+            idle_watts=t.idle_watts,
+        )
+        single = isinstance(chips, ChipSpec)
+        return found.map(lambda x: np.reshape(np.broadcast_to(x, len(d)), () if single else (len(d), 1)))
 
     def map(self, function: Any) -> DesignArrays:
         """The same designs with `function` applied to every array."""
@@ -104,8 +145,8 @@ class DesignArrays:
 
     def peak_macs(self, format: str) -> Number:
         """Multiply-accumulates per second with weights of `format`."""
-        units = self.rows * self.columns * self.lanes * self.cores
-        return units * self.rate[format] * self.clock_hz
+        units = self.rows * self.columns * self.cores
+        return units * BLOCK * self.rate[format] * self.clock_hz
 
 
 _TABLES = ("rate", "joules_per_mac")

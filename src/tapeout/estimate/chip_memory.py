@@ -32,8 +32,9 @@ class Flow:
         # A port moves its width each cycle, if enough bursts are in flight to cover the latency.
         flight = d.outstanding * (BURST_BYTES / MEMORY_LATENCY_SECONDS)
         port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight)
-        # Memory controllers sit along two sides of the mesh: its rows carry what they deliver.
-        entry = np.where(np.asarray(d.cores) > 1, 2 * np.sqrt(d.cores), np.inf) * d.noc_bytes * d.clock_hz
+        # Memory controllers sit along two sides of the mesh: its rows carry what goes beyond the first column.
+        side = np.sqrt(d.cores)
+        entry = 2 * side * d.noc_bytes * d.clock_hz / np.maximum(1 - 2 / side, 1e-9)
         bandwidth = np.minimum(np.minimum(d.memory_bandwidth * MEMORY_SUSTAINED, entry), d.cores * port)
         half = d.cores * d.scratchpad_bytes / 2
         return Flow(
