@@ -1,0 +1,1 @@
+"""The shipped chips, one TOML each, named after the chip."""
