@@ -48,6 +48,15 @@ _INSTEAD: dict[str, tuple[str, ...]] = {
 }
 
 
+def pick(value: Number | Mapping[str, Number], key: str) -> Number:
+    """The entry of a table, its mean where it lacks the key; a plain number is for every key."""
+    if not isinstance(value, Mapping):
+        return value
+    if key in value:
+        return value[key]
+    return sum(value.values(), start=np.float64(0.0)) / max(len(value), 1)
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """Links among `domain` chips that reach each other at full bandwidth.
@@ -66,41 +75,54 @@ class Network:
 class Sustained:
     """How much of each peak a kernel gets.
 
-    `matrix` is approached as products grow: one of m rows runs at matrix × m / (m + rows_half).
-    `overlap`: the part of the shorter of compute and
-    memory time that hides behind the longer.
+    `matrix`, `expert_matrix`: by arithmetic class (or one number for all). They are approached as products
+    grow: one of m rows runs at matrix × m / (m + rows_half), since tiles are of a least height. `attention`
+    likewise, m being the query rows that share keys. `memory`, `expert_memory`: streaming weights, of dense
+    layers and of experts; `cache_memory` by bytes per cached number, 2 or 1. `network`: collectives that are built for
+    latency; `bulk_network`: those built for bandwidth, None where there is one kind only. `overlap`: the
+    part of the shorter of compute and memory time of a matmul that hides behind the longer. `routing_skew`:
+    exponent of the Zipf law of expert popularity.
     """
 
-    matrix: Number = 1.0
-    expert_matrix: Number = 1.0
+    matrix: Number | Mapping[str, Number] = 1.0
+    expert_matrix: Number | Mapping[str, Number] = 1.0
     attention: Number = 1.0
     memory: Number = 1.0
     expert_memory: Number = 1.0
-    cache_memory: Number = 1.0
+    cache_memory: Number | Mapping[str, Number] = 1.0
     network: Number = 1.0
+    bulk_network: Number | None = None
     vector: Number = 1.0
     overlap: Number = 1.0
     rows_half: Number = 0.0
     expert_rows_half: Number = 0.0
-    by_format: Mapping[str, Number] = field(default_factory=dict)  # times `matrix`, by weight format
+    attention_rows_half: Number = 0.0
+    routing_skew: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Overheads:
     """Seconds that do no work: per kernel of each kind, per collective call, and per step.
 
-    `kernel_s` of a matmul or state update, `vector_s` of a vector or gather kernel, `attention_s`,
-    `expert_s`, `collective_s` on top of the network's latency; `step_s` once a step (host, scheduling,
-    launch, sampling), `sequence_s` for each sequence in it.
+    `kernel_s` of a matmul or state update, `quantise_s` more where its activations are converted to the
+    narrow format of its weights first, `vector_s` of a vector or gather kernel, `attention_s`, `expert_s`;
+    `collective_s` on top of the network's latency, `bulk_s` and `bulk_hop_s` (per doubling of the group) of one
+    built for bandwidth. `step_s` once a step (host, scheduling, launch, sampling), `sequence_s` for each
+    decoding sequence in it, `eager_s` for each kernel of a step that is launched one by one, as steps with
+    prefill are.
     """
 
     kernel_s: Number = 0.0
+    quantise_s: Number = 0.0
     vector_s: Number = 0.0
     attention_s: Number = 0.0
     expert_s: Number = 0.0
     collective_s: Number = 0.0
+    bulk_s: Number = 0.0
+    bulk_hop_s: Number = 0.0
     step_s: Number = 0.0
     sequence_s: Number = 0.0
+    eager_s: Number = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +166,10 @@ class Machine:
             if choice in self.peak_macs:
                 return choice
         return next(iter(self.peak_macs))
+
+    def quantises(self, weight_format: str) -> bool:
+        """Whether activations are converted to a narrow format before they meet such weights."""
+        return self.arithmetic_of(weight_format) not in ("bf16", "f32")
 
     def peak_of(self, weight_format: str) -> Number:
         """Dense MAC/s with weights of this format."""

@@ -1,7 +1,8 @@
 """Time and energy of one step on a machine: the equations every accelerator goes through.
 
 An operator takes `overhead + max(compute, memory) + (1 - overlap) × min(compute, memory)`, a collective
-`latency + bytes / bandwidth`; operators follow one another. No equation knows which model it serves.
+`latency + bytes / bandwidth`; operators follow one another, and the host adds its part to each step. No
+equation knows which model it serves.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tapeout.estimate.machine import Machine, Network
+from tapeout.estimate.machine import Machine, Network, pick
+from tapeout.workload.formats import bytes_of
 from tapeout.workload.operators import Collective, Number, Operator
 
 
@@ -51,14 +54,17 @@ def compute_seconds(machine: Machine, o: Operator) -> Number:
     s = machine.sustained
     seconds: Number = 0.0
     if o.kind in ("matmul", "expert_matmul"):
-        rate = machine.peak_of(o.weight_format) * s.by_format.get(o.weight_format, 1.0)
+        arithmetic = machine.arithmetic_of(o.weight_format)
         expert = o.kind == "expert_matmul"
-        half = s.expert_rows_half if expert else s.rows_half
+        share = pick(s.expert_matrix if expert else s.matrix, arithmetic)
         # m / (m + half) of the sustained rate: m rows take the time of m + half.
+        half = s.expert_rows_half if expert else s.rows_half
         macs = o.macs + half * np.asarray(o.products) * o.n * o.k * (np.asarray(o.m) > 0)
-        seconds = macs / (rate * (s.expert_matrix if expert else s.matrix))
+        seconds = macs / (machine.peak_macs[arithmetic] * share)
     elif o.kind == "attention":
-        seconds = o.macs / (machine.peak_of(o.activation_format) * s.attention)
+        rows = np.maximum(o.m, 1e-9)
+        macs = o.macs * (1.0 + s.attention_rows_half / rows)
+        seconds = macs / (machine.peak_of("bf16") * s.attention)
     vector = o.vector_operations / (machine.vector_rate * s.vector)
     if o.kind == "attention":
         return np.maximum(seconds, vector)  # softmax runs beside the matrix engine
@@ -68,7 +74,11 @@ def compute_seconds(machine: Machine, o: Operator) -> Number:
 def memory_seconds(machine: Machine, o: Operator) -> Number:
     """Seconds of memory traffic of one execution, at the sustained rates."""
     s = machine.sustained
-    share = {"expert_matmul": s.expert_memory, "attention": s.cache_memory}.get(o.kind, s.memory)
+    share: Number = s.memory
+    if o.kind == "expert_matmul":
+        share = s.expert_memory
+    elif o.kind == "attention":
+        share = pick(s.cache_memory, "1" if bytes_of(o.activation_format) < 1.5 else "2")
     activations = o.output_bytes + (0.0 if o.kind == "gather" else o.input_bytes)
     spilled = np.maximum(activations - machine.on_chip_bytes, 0.0)
     local = activations / machine.on_chip_bandwidth
@@ -77,12 +87,18 @@ def memory_seconds(machine: Machine, o: Operator) -> Number:
 
 def collective_seconds(machine: Machine, c: Collective) -> Number:
     """Seconds of one collective: within the scale-up domain if its chips fit there, else hierarchical,
-    the scale-out network carrying what leaves a domain."""
+    the scale-out network carrying what leaves a domain. Of a machine's two kinds (built for latency, built for
+    bandwidth) the faster is used."""
     group, span = np.asarray(c.group, dtype=float), np.asarray(c.span, dtype=float)
+    s, v = machine.sustained, machine.overheads
 
     def over(net: Network, members: Number, bytes_sent: Number) -> Number:
-        steps = np.maximum(np.log2(np.maximum(members, 2.0)) - 1.0, 0.0)
-        return net.latency_s + steps * net.hop_s + bytes_sent / (net.bandwidth * machine.sustained.network)
+        doublings = np.maximum(np.log2(np.maximum(members, 2.0)) - 1.0, 0.0)
+        quick = net.latency_s + doublings * net.hop_s + bytes_sent / (net.bandwidth * s.network)
+        if s.bulk_network is None:
+            return quick
+        bulk = v.bulk_s + doublings * v.bulk_hop_s + bytes_sent / (net.bandwidth * s.bulk_network)
+        return np.minimum(quick, bulk)
 
     up, out = machine.scale_up, machine.scale_out
     inside = over(up, group, c.wire_bytes)
@@ -95,27 +111,47 @@ def collective_seconds(machine: Machine, c: Collective) -> Number:
         remote = factor * (domains - 1) / domains * c.payload_bytes
         remote = remote / local if c.kind in ("all_reduce", "all_gather", "reduce_scatter") else remote
         inside = inside + np.where(spills, over(out, domains, remote), 0.0)
-    return np.where(group > 1, inside + machine.overheads.collective_s, 0.0)
+    return np.where(group > 1, inside + v.collective_s, 0.0)
+
+
+def overhead_seconds(machine: Machine, o: Operator) -> Number:
+    """Seconds of one execution in which nothing is computed or moved; 0 where the operator is empty."""
+    v = machine.overheads
+    overhead: Number = v.kernel_s
+    if o.kind == "matmul" and machine.quantises(o.weight_format):
+        overhead = v.kernel_s + v.quantise_s
+    elif o.kind == "attention":
+        overhead = v.attention_s
+    elif o.kind == "expert_matmul":
+        overhead = v.expert_s
+    elif o.kind in ("vector", "gather"):
+        overhead = v.vector_s
+    return np.where(present(o), overhead, 0.0)
+
+
+def present(o: Operator) -> NDArray[np.bool_]:
+    """Where the operator does anything at all."""
+    if o.collective is not None:
+        return np.asarray(o.collective.group) > 1
+    return (np.asarray(o.macs) + o.vector_operations + o.memory_bytes + o.output_bytes) > 0
 
 
 def operator_terms(machine: Machine, o: Operator) -> Terms:
     """Seconds of `o` on `machine`, all repeats."""
-    r, v = o.repeats, machine.overheads
+    r = o.repeats
     if o.collective is not None:
         seconds = r * collective_seconds(machine, o.collective)
         return Terms(o, 0.0, 0.0, seconds, 0.0, seconds)
     compute, memory = compute_seconds(machine, o), memory_seconds(machine, o)
-    overhead: Number = {
-        "attention": v.attention_s,
-        "expert_matmul": v.expert_s,
-        "vector": v.vector_s,
-        "gather": v.vector_s,
-    }.get(o.kind, v.kernel_s)
-    present = (np.asarray(o.macs) + o.vector_operations + o.memory_bytes + o.output_bytes) > 0
-    overhead = np.where(present, overhead, 0.0)
-    hidden = machine.sustained.overlap * np.minimum(compute, memory)
-    busy = compute + memory - hidden
+    overhead = overhead_seconds(machine, o)
+    overlap = machine.sustained.overlap if o.kind == "matmul" else 1.0
+    busy = np.maximum(compute, memory) + (1.0 - overlap) * np.minimum(compute, memory)
     return Terms(o, r * compute, r * memory, 0.0, r * overhead, r * (busy + overhead))
+
+
+def kernels(operators: Iterable[Operator]) -> Number:
+    """Kernels launched in a step, collectives included."""
+    return sum((o.repeats * present(o) for o in operators), start=np.float64(0.0))
 
 
 def operator_joules(machine: Machine, o: Operator) -> Number:
@@ -130,24 +166,29 @@ def operator_joules(machine: Machine, o: Operator) -> Number:
     return o.repeats * o.share * picojoules * 1e-12
 
 
-def estimate_step(machine: Machine, operators: Iterable[Operator], sequences: Number = 0.0) -> StepEstimate:
-    """Time and energy of one step of `operators`, which serves `sequences` sequences on this rank.
+def estimate_step(
+    machine: Machine, operators: Iterable[Operator], sequences: Number = 0.0, *, eager: bool = False
+) -> StepEstimate:
+    """Time and energy of one step of `operators` that decodes `sequences` sequences on this rank.
 
-    Shapes: whatever the fields of the operators and of the machine broadcast to. Where the vendor's power
-    limit would be exceeded the step is stretched until it holds.
+    `eager`: kernels are launched one by one, as in steps with prefill. Shapes: whatever the fields of the
+    operators and of the machine broadcast to. Where the power limit would be exceeded the step is stretched
+    until it holds.
     """
+    operators = tuple(operators)
     terms = tuple(operator_terms(machine, o) for o in operators)
-    host = machine.overheads.step_s + machine.overheads.sequence_s * sequences
+    v, p = machine.overheads, machine.power
+    host = v.step_s + v.sequence_s * np.asarray(sequences)
+    if eager:
+        host = host + v.eager_s * kernels(operators)
 
     def total(name: str) -> Number:
         return sum((getattr(t, name) for t in terms), start=np.float64(0.0))
 
-    p = machine.power
-    time = total("time_s") + host
-    dynamic = sum((operator_joules(machine, t.operator) for t in terms), start=np.float64(0.0))
+    dynamic = sum((operator_joules(machine, o) for o in operators), start=np.float64(0.0))
     constant = p.idle_w + p.active_w
     headroom = np.maximum(np.asarray(p.limit_w) - constant, 1e-9)
-    time = np.maximum(time, dynamic / headroom)
+    time = np.maximum(total("time_s") + host, dynamic / headroom)
     return StepEstimate(
         time_s=time,
         energy_j=dynamic + constant * time,
