@@ -141,6 +141,9 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 + scratchpad * d.joules_per_scratchpad_byte
             )
         joules = joules + s.vector * d.joules_per_vector_operation
+        if np.ndim(s.repeats):  # where an operator does not occur, its shape means nothing
+            there = np.asarray(s.repeats) > 0
+            passing, joules, vector = (np.where(there, x, 0) for x in (passing, joules, vector))
         energy = energy + (s.repeats * s.share) * joules
         busy_vector = busy_vector + s.repeats * vector
         time = time + s.repeats * passing
