@@ -43,6 +43,7 @@ def random_designs(count: int, seed: int) -> DesignArrays:
         clock_hz=pick(1.0, 1.25, 1.5, 1.75, 2.0) * 1e9,
         memory_capacity=pick(4, 6, 8, 12) * 36 * 2**30,
         memory_bandwidth=pick(4, 6, 8, 12) * 1.2e12,
+        memory_sustained=0.92,
         scale_up_bandwidth=pick(32, 64, 128) * 28e9,
         scale_out_bandwidth=8 * 28e9,
         scale_up_domain=64,

@@ -24,6 +24,7 @@ def design(**changed: Any) -> DesignArrays:
         "clock_hz": 1.5e9,
         "memory_capacity": 8 * 36 * 2**30,
         "memory_bandwidth": 8 * 1.2e12,
+        "memory_sustained": 0.92,
         "scale_up_bandwidth": 1.8e12,
         "scale_out_bandwidth": 2e11,
         "scale_up_domain": 64,

@@ -13,10 +13,6 @@ VECTOR_PIPELINE_CYCLES = 16
 # (two cycles per hop is what single-cycle-router meshes reach; Dally and Towles, 2004).
 NOC_CYCLES_PER_HOP = 2
 CORE_SYNC_CYCLES = 20
-# Share of the HBM pins' peak that a long contiguous read sustains. H100, H200 and MI300X copies reach
-# 0.88-0.94 (published STREAM-type measurements); refresh alone costs tRFC/tREFI = 0.26-0.35 / 3.9 µs ≈ 7-9 %
-# without per-bank refresh (JESD238).
-MEMORY_SUSTAINED = 0.92
 # Load-to-use of HBM through a network on chip, seconds. GPUs measure 0.5-0.8 µs through two cache levels;
 # a DMA into a scratchpad has neither (HBM core latency about 0.1 µs, controller and network the rest).
 MEMORY_LATENCY_SECONDS = 0.35e-6

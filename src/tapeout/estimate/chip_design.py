@@ -11,7 +11,6 @@ from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.spec import MATRIX_FORMATS, ChipSpec
 from tapeout.estimate.chip_constants import (
     LINK_EFFICIENCY,
-    MEMORY_SUSTAINED,
     SCALE_OUT_LATENCY_SECONDS,
     SCALE_UP_LATENCY_SECONDS,
 )
@@ -38,6 +37,7 @@ class DesignArrays:
     clock_hz: Number
     memory_capacity: Number
     memory_bandwidth: Number  # peak, bytes per second
+    memory_sustained: Number  # share of it that long contiguous reads get
     scale_up_bandwidth: Number  # bytes per second and direction
     scale_out_bandwidth: Number
     scale_up_domain: Number
@@ -75,6 +75,7 @@ class DesignArrays:
             clock_hz=d.clock_ghz * 1e9,
             memory_capacity=d.stacks * d.gibibytes_per_stack * 2.0**30,
             memory_bandwidth=t.memory_bandwidth,
+            memory_sustained=t.memory_sustained,
             scale_up_bandwidth=d.scale_up_lanes * scale,
             scale_out_bandwidth=d.scale_out_lanes * scale,
             scale_up_domain=d.scale_up_domain,
@@ -138,7 +139,7 @@ class DesignArrays:
         return self.links().replaced(
             name=name,
             peak_macs=peak,
-            memory_bandwidth=self.memory_bandwidth * MEMORY_SUSTAINED,
+            memory_bandwidth=self.memory_bandwidth * self.memory_sustained,
             vector_rate=self.cores * self.vector_lanes * self.clock_hz,
             on_chip_bytes=self.cores * self.scratchpad_bytes / 2,
         )

@@ -42,6 +42,7 @@ class Figures:
     """Arrays over designs, shape (n,). SI units."""
 
     memory_bandwidth: Number
+    memory_sustained: Number
     joules_per_mac: dict[str, Number]
     joules_per_vector_operation: Number
     joules_per_scratchpad_byte: Number
@@ -64,6 +65,7 @@ def figures(d: Designs) -> Figures:
     link_watts = (d.scale_up_lanes + d.scale_out_lanes) * d.gigabits_per_lane * _LINK_PJ_PER_BIT * 1e-3
     return Figures(
         memory_bandwidth=by_kind(_BANDWIDTH) * d.stacks,
+        memory_sustained=0.92,
         joules_per_mac={f: pj * node * 1e-12 for f, pj in _MAC_PJ.items()},
         joules_per_vector_operation=_VECTOR_PJ * node * 1e-12,
         joules_per_scratchpad_byte=_SCRATCHPAD_PJ_PER_BYTE * node * 1e-12,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapeout.estimate.chip_constants import BURST_BYTES, MEMORY_LATENCY_SECONDS, MEMORY_SUSTAINED
+from tapeout.estimate.chip_constants import BURST_BYTES, MEMORY_LATENCY_SECONDS
 from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_stages import Stage
 from tapeout.workload.operators import Number
@@ -35,7 +35,7 @@ class Flow:
         # Memory controllers sit along two sides of the mesh: its rows carry what goes beyond the first column.
         side = np.sqrt(d.cores)
         entry = 2 * side * d.noc_bytes * d.clock_hz / np.maximum(1 - 2 / side, 1e-9)
-        bandwidth = np.minimum(np.minimum(d.memory_bandwidth * MEMORY_SUSTAINED, entry), d.cores * port)
+        bandwidth = np.minimum(np.minimum(d.memory_bandwidth * d.memory_sustained, entry), d.cores * port)
         half = d.cores * d.scratchpad_bytes / 2
         return Flow(
             bandwidth=bandwidth,
@@ -61,8 +61,10 @@ class Flow:
         spills = s.held_bytes > self.half
         if s.kind == "barrier":
             return once + s.held_bytes * spills
-        groups = np.ceil(s.held_bytes / self.half) - 1
-        parts = np.ceil(s.stream_bytes / self.half) - 1
+        # Independent products (experts, heads) go one after another, each in its cores' part of the scratchpads.
+        each = s.part / (self.half * np.maximum(s.part, 1 / self.cores))
+        groups = np.ceil(s.held_bytes * each) - 1
+        parts = np.ceil(s.stream_bytes * each) - 1
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)
         return once + spills * (s.held_bytes + again)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from weakref import WeakValueDictionary
 
 from tapeout.errors import InputError
 from tapeout.model.architecture import Model
@@ -63,13 +64,24 @@ class Formats:
     @staticmethod
     def stored(model: Model, activation: str = "bf16", cache: str = "bf16") -> Formats:
         """The formats of the published checkpoint: for each role that of most of its parameters."""
-        counts: dict[str, dict[str, int]] = {}
-        for t in model.tensors:
-            by_format = counts.setdefault(t.role, {})
-            by_format[t.format] = by_format.get(t.format, 0) + t.parameters
-        chosen = {role: max(c, key=lambda f: c[f]) for role, c in counts.items()}
-        chosen.setdefault("lm_head", chosen.get("embedding", "bf16"))
-        known = {f.name for f in fields(Formats)}
-        return Formats(
-            **{role: f for role, f in chosen.items() if role in known}, activation=activation, cache=cache
-        )
+        return replace(_stored(model), activation=activation, cache=cache)
+
+
+_known: WeakValueDictionary[int, Model] = WeakValueDictionary()
+_chosen: dict[int, Formats] = {}
+
+
+def _stored(model: Model) -> Formats:
+    """`Formats.stored`, looked up by the model's identity: to hash a model is to walk its tensors."""
+    if _known.get(id(model)) is model:
+        return _chosen[id(model)]
+    counts: dict[str, dict[str, int]] = {}
+    for t in model.tensors:
+        by_format = counts.setdefault(t.role, {})
+        by_format[t.format] = by_format.get(t.format, 0) + t.parameters
+    chosen = {role: max(c, key=lambda f: c[f]) for role, c in counts.items()}
+    chosen.setdefault("lm_head", chosen.get("embedding", "bf16"))
+    names = {f.name for f in fields(Formats)}
+    found = Formats(**{role: f for role, f in chosen.items() if role in names})
+    _known[id(model)], _chosen[id(model)] = model, found
+    return found

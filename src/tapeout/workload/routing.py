@@ -97,7 +97,8 @@ def routed(tokens: Number, experts: int, per_token: int, groups: Number = 1, ske
 
 
 def distinct_groups(per_token: int, groups: Number) -> Number:
-    """Expected number of distinct groups that hold a token's experts, popularity being equal."""
+    """Expected number of distinct groups that hold a token's experts, popularity being equal. Routing limited
+    to some groups of experts (DeepSeek-V3) makes it less; that is not counted."""
     g = np.asarray(groups, dtype=float)
     return g * (1 - (1 - 1 / g) ** per_token)
 
