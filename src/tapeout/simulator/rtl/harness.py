@@ -85,6 +85,21 @@ void model_reset(Model* m, int cycles) {
   %(reset_low)s
   m->top->eval();
 }
+// One row of inputs per cycle; outputs are captured just before each clock edge.
+void model_table(Model* m, int64_t rows, int ins, const int32_t* in, const uint32_t* const* from,
+                 const int32_t* in_words, int outs, const int32_t* out, uint32_t* const* to,
+                 const int32_t* out_words) {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int i = 0; i < ins; i++) memcpy(m->port[in[i]].at, from[i] + r * in_words[i], m->port[in[i]].bytes);
+    m->extension.drive(*m->top, m->cycle);
+    m->top->eval();
+    dump(m, 0);
+    m->extension.sample(*m->top, m->cycle);
+    for (int i = 0; i < outs; i++) memcpy(to[i] + r * out_words[i], m->port[out[i]].at, m->port[out[i]].bytes);
+    edge(m);
+  }
+  m->top->eval();
+}
 // Runs until every output stream is full (or, if there is none, every input is sent) or for `limit` cycles.
 int64_t model_run(Model* m, Stream* in, int ins, Stream* out, int outs, int64_t limit, uint64_t seed) {
   m->random = seed * 0x9E3779B97F4A7C15ULL + 0x1234567ULL;

@@ -10,6 +10,7 @@ from tapeout.chip.rtl.block import Verilog
 from tapeout.simulator.rtl.build import verilator_root
 
 WAIVED = {
+    "WIDTHEXPAND": "operands of different widths are extended, which is what Amaranth means by them",
     "DECLFILENAME": "all modules are in one file",
     "UNUSEDSIGNAL": "upper bits of sums whose range is known, and aliases of ports, are left to synthesis",
     "PINCONNECTEMPTY": "outputs of placed blocks that this parent does not need",

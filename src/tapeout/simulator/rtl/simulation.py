@@ -8,7 +8,7 @@ assert (run["o"] == data).all()
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +131,32 @@ class Simulation:
         """Advance the clock."""
         self._lib.model_step(self._model, ctypes.c_int64(cycles))
 
+    def table(
+        self, inputs: Mapping[str, ArrayLike], outputs: Sequence[str], latency: int = 0
+    ) -> dict[str, U32]:
+        """One row of inputs per cycle: ports → uint32 [n] or [n, words]; returns outputs of the same n rows.
+
+        For blocks without handshake: row i of an output is what the port shows `latency` cycles after row i
+        went in (0: combinationally, in the same cycle).
+        """
+        widths = {n: -(-self._port(n)[1] // 32) for n in (*inputs, *outputs)}
+        data = {}
+        for name, values in inputs.items():
+            array = np.asarray(values)
+            rows = pack([int(v) for v in array], 32 * widths[name]) if array.dtype == object else array
+            rows = np.ascontiguousarray(rows, np.uint32).reshape(len(rows), widths[name])
+            data[name] = np.concatenate([rows, np.repeat(rows[-1:], latency, axis=0)])
+        n = len(next(iter(data.values())))
+        got = {name: np.zeros((n, widths[name]), np.uint32) for name in outputs}
+        self._lib.model_table(
+            self._model, ctypes.c_int64(n),
+            len(data), _ints(self.ports[x][0] for x in data), _addresses(data.values()),
+            _ints(widths[x] for x in data),
+            len(got), _ints(self.ports[x][0] for x in got), _addresses(got.values()),
+            _ints(widths[x] for x in got),
+        )  # fmt: skip
+        return {x: v[latency:, 0] if v.shape[1] == 1 else v[latency:] for x, v in got.items()}
+
     def _words(self, name: str) -> int:
         return -(-self._port(f"{name}__payload")[1] // 32) if f"{name}__payload" in self.ports else 1
 
@@ -204,6 +230,16 @@ class Simulation:
         if data.shape[1] != words:
             raise ValueError(f"stream {name} takes {words} words, not {data.shape[1]}")
         return data
+
+
+def _ints(values: Iterable[int]) -> Any:
+    items = list(values)
+    return (ctypes.c_int32 * max(len(items), 1))(*items)
+
+
+def _addresses(arrays: Iterable[U32]) -> Any:
+    items = [a.ctypes.data for a in arrays]
+    return (ctypes.c_void_p * max(len(items), 1))(*items)
 
 
 def _of(probability: float | Mapping[str, float], name: str) -> float:

@@ -1,0 +1,62 @@
+"""Combinational pieces that several blocks share: count of leading zeros, shifts that remember what they lose."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+
+def bits_for_index(n: int) -> int:
+    """Width of an index below n, at least 1."""
+    return max(1, (n - 1).bit_length())
+
+
+def leading_zeros(m: Module, value: Value, name: str = "lz") -> Signal:
+    """The number of zeros above the highest one, of a value whose width is w; w if it is zero. log2 depth."""
+    width = len(value)
+    size = 1 << (width - 1).bit_length() if width > 1 else 1
+    padded = Cat(Const((1 << (size - width)) - 1, size - width), value) if size > width else value
+    count, zero = _halves(padded)
+    result = Signal(range(width + 1), name=name)
+    m.d.comb += result.eq(Mux(zero, width, count))
+    return result
+
+
+def _halves(value: Value) -> tuple[Value, Value]:
+    if len(value) == 1:
+        raise ValueError("leading zeros of one bit")
+    if len(value) == 2:
+        return ~value[1], ~(value[0] | value[1])
+    half = len(value) // 2
+    low, low_zero = _halves(value[:half])
+    high, high_zero = _halves(value[half:])
+    count = Cat(Mux(high_zero, low, high), high_zero)
+    return count, high_zero & low_zero
+
+
+def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shifted") -> tuple[Value, Value]:
+    """(value >> amount, whether a one was shifted out), for any amount."""
+    lost: Value = Const(0, 1)
+    width = len(value)
+    for i in range(len(amount)):
+        step = 1 << i
+        bit = amount[i]
+        if step >= width:
+            lost = lost | (bit & value.any())
+            kept: Value = Mux(bit, 0, value)
+        else:
+            lost = lost | (bit & value[:step].any())
+            kept = Mux(bit, value[step:], value)
+        value = Signal(width, name=f"{name}_{i}")
+        m.d.comb += value.eq(kept)
+    return value, lost
+
+
+def shift_left(m: Module, value: Value, amount: Value, name: str = "shifted") -> Value:
+    """value << amount, cut to the width of value."""
+    width = len(value)
+    for i in reversed(range(len(amount))):
+        step = 1 << i
+        kept = Mux(amount[i], Cat(Const(0, step), value)[:width] if step < width else 0, value)
+        value = Signal(width, name=f"{name}_{i}")
+        m.d.comb += value.eq(kept)
+    return value
