@@ -81,7 +81,7 @@ class Designs:
             if key not in given:
                 raise InputError("Designs", key, Phrase("an unknown field"), f"one of {', '.join(given)}")
             given[key] = _coded(key, value)
-        arrays = {key: np.asarray(value, _type(key)) for key, value in given.items()}
+        arrays: dict[str, np.ndarray] = {key: np.asarray(value, _type(key)) for key, value in given.items()}
         shape = np.broadcast_shapes(*(a.shape for a in arrays.values())) or (1,)
         return cls(**{k: np.broadcast_to(a, shape).ravel() for k, a in arrays.items()})
 
@@ -170,7 +170,7 @@ class Designs:
 
 def format_mask(formats: Sequence[str]) -> int:
     """The mask of a set of matrix formats: bit i for MATRIX_FORMATS[i]."""
-    return sum(1 << MATRIX_FORMATS.index(f) for f in set(formats))  # type: ignore[arg-type]
+    return sum(1 << MATRIX_FORMATS.index(f) for f in set(formats))
 
 
 def as_designs(chips: Designs | ChipSpec) -> Designs:

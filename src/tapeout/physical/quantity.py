@@ -116,9 +116,7 @@ def read_quantities(table: Mapping[str, Any], where: object, path: str = "") -> 
     for key, value in table.items():
         name = f"{path}.{key}" if path else key
         if not isinstance(value, dict):
-            raise InputError(
-                where, name, value, "a table with value, unit, source, confidence and origin"
-            )
+            raise InputError(where, name, value, "a table with value, unit, source, confidence and origin")
         if _ENTRIES & value.keys():
             found[name] = read_quantity(Fields(value, where, name))
         elif not value:

@@ -1,0 +1,1 @@
+"""Technology tables: one TOML each; every number with its unit, range, source, confidence and origin."""
