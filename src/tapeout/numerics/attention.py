@@ -12,8 +12,9 @@ For one key/value head and `m` query rows (the query heads that share it, of one
   seen yet) p and c are +0.
 - Values are cached like keys: blocks of 32 along the head dimension, one scale for each token. In P·V the
   contraction runs along tokens, so the value scales are moved to the other side, exactly: for each block g
-  of 32 output channels, P'[i, j] = p[i, j] × 2^(scale[j, g] − 127), quantised along tokens in blocks of 32
-  that start at multiples of 32; the values enter as integers with scale 1 (code 127).
+  of 32 output channels, P'[i, j] = p[i, j] × 2^(scale[j, g] − 127), +0 where j is not visible to i,
+  quantised along tokens in blocks of 32 that start at multiples of 32; the values enter as integers with
+  scale 1 (code 127).
 - At the end o × reciprocal(l); 0 if nothing was seen.
 
 A position that no query row sees contributes p = +0 exactly, so tiles and blocks that nothing sees may be
@@ -30,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapeout.numerics import fp32, functions, vector
 from tapeout.numerics.convert import quantise
-from tapeout.numerics.formats import BLOCK, SCALE_BIAS, Mx, MxFormat, pack_nibbles, scale_value
+from tapeout.numerics.formats import BLOCK, SCALE_BIAS, Mx, MxFormat, nibbles, pack_nibbles, scale_value
 from tapeout.numerics.product import matmul
 
 TILE = 128
@@ -54,19 +55,22 @@ def values_transposed(v: Mx, group: int) -> Mx:
 
 
 def _channels(v: Mx, group: int) -> NDArray[np.generic]:
-    from tapeout.numerics.formats import nibbles
-
     codes = nibbles(v.codes) if v.format.bits == 4 else v.codes
     return codes[:, group * BLOCK : (group + 1) * BLOCK]
 
 
-def weigh_values(p: fp32.F32, v: Mx, activation: MxFormat) -> fp32.F32:
-    """P·V for p [m, n] and values [n, d], n a multiple of 32 → float32 [m, d]."""
+def weigh_values(p: fp32.F32, see: NDArray[np.bool_], v: Mx, activation: MxFormat) -> fp32.F32:
+    """P·V for p [m, n], visible [m, n] and values [n, d], n a multiple of 32 → float32 [m, d]."""
     columns = []
     for group in range(v.scales.shape[1]):
-        moved = fp32.mul(p, scale_value(v.scales[:, group])[None, :])
+        moved = np.where(see, fp32.mul(p, scale_value(v.scales[:, group])[None, :]), np.float32(0))
         columns.append(matmul(quantise(moved, activation), values_transposed(v, group)))
     return np.concatenate(columns, axis=-1)
+
+
+def factor(scale: float) -> np.float32:
+    """The constant that scores are multiplied by: scale·log2(e)."""
+    return np.float32(scale * math.log2(math.e))
 
 
 def attend(
@@ -81,27 +85,26 @@ def attend(
 ) -> fp32.F32:
     """q float32 [m, d], cached keys [T, d] and values [T, e], visible bool [m, T], sinks [m] → [m, e]."""
     q = np.asarray(q, dtype=np.float32)
-    factor = np.float32(scale * math.log2(math.e))
     query = quantise(q, activation)
     m = np.full(q.shape[0], -np.inf, np.float32)
     total = np.zeros(q.shape[0], np.float32)
     if sinks is not None:
         m, total = fp32.mul(sinks, vector.LOG2E), np.ones(q.shape[0], np.float32)
     o = np.zeros((q.shape[0], v.shape[1]), np.float32)
-    seen = visible.any(axis=0)
+    seen = np.asarray(visible.any(axis=0))
     for start in range(0, visible.shape[1], tile):
         see = np.zeros((q.shape[0], tile), bool)
         see[:, : visible.shape[1] - start] = visible[:, start : start + tile]
         if not seen[start : start + tile].any():
             continue
-        t = fp32.mul(matmul(query, rows(k, start, start + tile)), factor)
+        t = fp32.mul(matmul(query, rows(k, start, start + tile)), factor(scale))
         t = np.where(see, t, np.float32(-np.inf))
-        new = fp32.maximum(m, vector.greatest(t))
+        new = np.asarray(fp32.maximum(m, vector.greatest(t)))
         base = np.asarray(np.where(np.isneginf(new), np.float32(0), new))
         p = functions.exp2(fp32.sub(t, base[:, None]))
         c = functions.exp2(fp32.sub(m, base))
         total = fp32.add(fp32.mul(total, c), vector.total(p))
-        o = fp32.add(fp32.mul(o, c[:, None]), weigh_values(p, rows(v, start, start + tile), activation))
+        o = fp32.add(fp32.mul(o, c[:, None]), weigh_values(p, see, rows(v, start, start + tile), activation))
         m = new
     inverse = fp32.canonical(np.where(total == 0, np.float32(0), functions.reciprocal(total)))
     return fp32.mul(o, inverse[:, None])

@@ -1,12 +1,13 @@
 """exp2, reciprocal, reciprocal square root and sigmoid: fixed algorithms, the same bits everywhere.
 
 One evaluator serves all four: a table of three coefficients per segment and a quadratic in the position
-within the segment (the multifunction interpolator of GPUs: Oberman and Siu, ARITH-17, 2005), in
-integer arithmetic with a single rounding to FP32 at the end. In hardware: 320 rows of 28 + 21 + 13 bits, a 21 × 18 multiplier,
-an 18-bit squarer of which 14 bits are kept, a 13 × 14 multiplier, one sum; a result per cycle when pipelined.
+within the segment (the multifunction interpolator of GPUs: Oberman and Siu, ARITH-17, 2005), in integer
+arithmetic with a single rounding to FP32 at the end. In hardware: 320 rows of 28 + 21 + 13 bits, a 21 × 18
+multiplier, an 18-bit squarer of which 14 bits are kept, a 13 × 14 multiplier, one sum; a result per cycle
+when pipelined.
 
-Largest error against the true function over every FP32 input (measured exhaustively by the slow tests):
-see `MAX_ULP`. Results are exact where the true result is a power of two.
+`MAX_ULP` bounds the error against the true function over every FP32 input (the slow tests go through them
+all). Results are exact where the true result is a power of two.
 """
 
 from __future__ import annotations

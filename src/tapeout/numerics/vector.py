@@ -104,6 +104,12 @@ def gelu_tanh(x: ArrayLike) -> F32:
     return mul(x, functions.sigmoid(mul(add(x, cubic), GELU_SCALE)))
 
 
+def relu2(x: ArrayLike) -> F32:
+    """max(x, 0)²."""
+    r = fp32.maximum(x, np.float32(0))
+    return mul(r, r)
+
+
 SWIGLU_ALPHA = np.float32(1.702)
 
 
@@ -115,6 +121,16 @@ def clamped_swiglu(gate: ArrayLike, up: ArrayLike, limit: float) -> F32:
     return mul(add(u, np.float32(1)), mul(g, functions.sigmoid(mul(g, SWIGLU_ALPHA))))
 
 
+ACTIVATIONS = {"silu": silu, "gelu_tanh": gelu_tanh, "relu2": relu2}
+
+
+def gated(kind: str, gate: ArrayLike, up: ArrayLike, limit: float | None = None) -> F32:
+    """The product in the middle of a gated network: act(gate)·up, or `clamped_swiglu`."""
+    if kind == "clamped_swiglu":
+        return clamped_swiglu(gate, up, 7.0 if limit is None else limit)
+    return mul(ACTIVATIONS[kind](gate), up)
+
+
 def top_k(x: ArrayLike, k: int) -> NDArray[np.int32]:
     """Indices [..., k] of the k largest of float32 [..., n], largest first.
 
@@ -122,3 +138,15 @@ def top_k(x: ArrayLike, k: int) -> NDArray[np.int32]:
     """
     key = fp32.order_key(fp32.canonical(x)).astype(np.int64)
     return np.argsort(-key, axis=-1, kind="stable")[..., :k].astype(np.int32)
+
+
+def combine(x: ArrayLike, weights: ArrayLike) -> F32:
+    """Σ weights[i]·x[i] over the chosen experts: x [k, n], weights [k] → [n].
+
+    Order: the first product, then each further product added, in the order of choice. No product is fused.
+    """
+    x, weights = np.asarray(x, dtype=np.float32), np.asarray(weights, dtype=np.float32)
+    result = mul(x[0], weights[0])
+    for i in range(1, len(x)):
+        result = add(result, mul(x[i], weights[i]))
+    return result
