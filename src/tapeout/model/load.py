@@ -9,7 +9,7 @@ from typing import Any
 
 from tapeout.errors import InputError
 from tapeout.files import parse_json, read_json
-from tapeout.model import catalog
+from tapeout.model import catalog, demo
 from tapeout.model.architecture import Model
 from tapeout.model.families import read
 
@@ -17,7 +17,7 @@ MAX_PARAMETERS = 10**14  # a hundred times the largest model announced
 
 
 def load(source: str | Path) -> Model:
-    """The model of `source`: a shipped name ("gpt-oss-120b"), a Hugging Face id of a shipped model
+    """The model of `source`: a shipped name ("gpt-oss-120b", "demo"), a Hugging Face id of a shipped model
     ("openai/gpt-oss-120b", see `catalog.resolve`), a folder with a config.json, or a config.json.
 
     Weights are not needed and not read. Raises InputError, naming file and field, for anything else.
@@ -33,6 +33,8 @@ def load(source: str | Path) -> Model:
         raise InputError("model", "", str(source), "a shipped model, a folder or a config.json") from None
     if isinstance(source, Path) or str(source).endswith(".json") or str(source).startswith((".", "/", "~")):
         raise InputError(source, "", "nothing there", "a folder with a config.json, or a config.json")
+    if source == demo.NAME:
+        return from_config(read_json(demo.FOLDER / "config.json"), demo.FOLDER / "config.json", demo.NAME)
     entry = catalog.resolve(source)
     model = from_config(parse_json(entry.text(), entry.file), entry.file, entry.name)
     return model.requantised(entry.format) if entry.format else model

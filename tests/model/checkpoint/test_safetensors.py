@@ -147,11 +147,7 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(data: st.DataObject, tmp_
         assert "\n" not in str(e)
     else:
         for name in read:
-            assert (
-                read.tensor(name).nbytes == read.stored(name).bytes
-                if "F64" not in read.stored(name)
-                else True
-            )
+            assert read.tensor(name).shape == read.stored(name).shape
 
 
 def test_a_writer_is_told_of_a_wrong_type(tmp_path: Path) -> None:
