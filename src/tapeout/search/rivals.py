@@ -1,0 +1,113 @@
+"""Accelerators one can buy, at the same work: each in the best formats it supports, at its own best point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.estimate.chip_constants import MEMORY_RESERVE
+from tapeout.estimate.machine import Machine
+from tapeout.estimate.step import estimate_step
+from tapeout.model.architecture import Model
+from tapeout.search.judge import HourlyCost
+from tapeout.search.operation import Operation, best_operation, frontier
+from tapeout.search.points import Points
+from tapeout.search.scenario import Objective, Scenario
+from tapeout.search.service import Service, serve
+from tapeout.workload.build import operators
+from tapeout.workload.capacity import cache_bytes, weight_bytes
+from tapeout.workload.formats import Formats
+from tapeout.workload.operators import Step
+
+_ROLES = ("lm_head", "attention", "experts", "shared_expert", "dense")
+
+
+def rival_formats(model: Model, machine: Machine) -> dict[str, Formats]:
+    """The formats worth running `model` in on `machine`: as published, and with what is BF16 there in eight bits
+    where the machine has eight-bit arithmetic. The cache is in eight bits where the machine has FP8 or INT8."""
+    eight = "fp8" if "fp8" in machine.peak_macs else "int8" if "int8" in machine.peak_macs else ""
+    stored = Formats.stored(model, activation="bf16", cache=eight or "bf16")
+    found = {"as published": stored}
+    if eight:
+        dense: dict[str, Any] = {r: eight for r in _ROLES if getattr(stored, r) == "bf16"}
+        if dense:
+            found[f"BF16 weights in {eight.upper()}"] = replace(stored, **dense)
+    return found
+
+
+def machine_service(
+    machine: Machine, model: Model, scenario: Scenario, points: Points, formats: Formats
+) -> tuple[Service, NDArray[np.bool_]]:
+    """Service of one machine at all P points, arrays [P], and where the model fits."""
+    grid, batch = points.grid()
+    ranks = np.asarray(grid.attention_dp)
+    decode = operators(
+        model, Step.decode(batch.astype(float), scenario.decode_context), grid, formats, skew=scenario.skew
+    )
+    d = estimate_step(machine, decode, batch / ranks)
+    step = Step.prefill(ranks.astype(float), scenario.fresh_tokens, scenario.cached_tokens)
+    p = estimate_step(machine, operators(model, step, grid, formats, skew=scenario.skew), 1.0)
+    service = serve(
+        scenario,
+        batch=batch,
+        chips=grid.chips,
+        passes=grid.pp,
+        decode_s=d.time_s,
+        decode_j=d.energy_j,
+        prefill_s=p.time_s,
+        prefill_j=p.energy_j,
+        prompts=ranks,
+    )
+    resident = np.ceil(batch * np.asarray(grid.pp) / ranks)
+    held = weight_bytes(model, grid, formats) + resident * cache_bytes(
+        model, scenario.decode_context + 1, grid, formats
+    )
+    fits = np.asarray(held <= machine.memory_capacity * (1 - MEMORY_RESERVE)) & (batch >= ranks)
+    return service, np.broadcast_to(fits & grid.valid(model), (len(points),))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """An accelerator's best at the work; `operation` is None where the model does not fit at any split.
+
+    `formats`: those it does best in. `curve`: its best points by time per output token.
+    """
+
+    name: str
+    vendor: str
+    node: str
+    design_watts: float
+    hourly_source: str
+    formats: str
+    operation: Operation | None
+    curve: tuple[Operation, ...]
+    interval: tuple[float, float]  # of its tokens/s, as factors
+
+
+def best_rival_operation(
+    machine: Machine,
+    model: Model,
+    scenario: Scenario,
+    points: Points,
+    objective: Objective,
+    hourly: HourlyCost,
+) -> tuple[Operation | None, str, tuple[Operation, ...]]:
+    """The best operation over the machine's formats, which formats those are, and the curve in them."""
+    best: tuple[Operation | None, str, tuple[Operation, ...]] = (None, "as published", ())
+    for name, formats in rival_formats(model, machine).items():
+        service, fits = machine_service(machine, model, scenario, points, formats)
+        found = best_operation(service, fits, points, scenario, objective, hourly)
+        if found is not None and _better(found, best[0], objective):
+            best = (found, name, tuple(frontier(service, fits, points, hourly)))
+    return best
+
+
+def _better(a: Operation, b: Operation | None, objective: Objective) -> bool:
+    if b is None or a.meets != b.meets:
+        return b is None or a.meets
+    if not a.meets:
+        return a.tpot_ms + a.ttft_ms < b.tpot_ms + b.ttft_ms
+    return a.value(objective) > b.value(objective)
