@@ -31,12 +31,17 @@ INFINITY = 0x7F800000
 
 
 class Fp32Add(Block):
-    """y = a + b, LATENCY cycles later. `a`, `b` are used combinationally; `y` is a register."""
+    """y = a + b, LATENCY cycles later. `a` and `b` go into logic."""
 
-    module_name = "fp32_add"
-
-    def __init__(self) -> None:
+    def __init__(self, registered: bool = True) -> None:
+        """`registered`: y is a register; otherwise it is the last stage's logic, a cycle earlier, for a
+        register of the user's (an accumulator)."""
+        self.registered = registered
         super().__init__({"a": In(32), "b": In(32), "y": Out(32)})
+
+    @property
+    def module_name(self) -> str:
+        return "fp32_add" if self.registered else "fp32_add_open"
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -95,7 +100,8 @@ class Fp32Add(Block):
         add += rounded.eq(Cat(significand3[2:25], field3) + up)
         overflow = (rounded[23:32] >= 255) | flags3[1]
         result = Mux(overflow, Cat(Const(INFINITY, 31), flags3[2]), Cat(rounded[:31], flags3[2]))
-        m.d.sync += self.y.eq(Mux(flags3[0], CANONICAL_NAN, result))
+        domain = m.d.sync if self.registered else m.d.comb
+        domain += self.y.eq(Mux(flags3[0], CANONICAL_NAN, result))
         return m
 
     @staticmethod
