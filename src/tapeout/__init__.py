@@ -11,7 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 # public name → module that defines it
-_API: dict[str, str] = {}
+_API: dict[str, str] = {
+    "simulate": "tapeout.serving.simulate",
+}
 
 __all__ = ["__version__", *_API]
 

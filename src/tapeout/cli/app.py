@@ -8,7 +8,7 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ("models",)
+VERBS: tuple[str, ...] = ("chips", "models", "simulate")
 
 app = typer.Typer(
     name="tapeout",

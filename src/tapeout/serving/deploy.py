@@ -86,6 +86,11 @@ class Target:
         capacity, idle = float(machine.memory_capacity), float(machine.power.idle_w)
         return Target(machine.name, model, p, f, evaluate, capacity, idle, ENGINE_RESERVE)
 
+    @property
+    def weight_share(self) -> float:
+        """Share of a chip's memory that the weights take."""
+        return float(weight_bytes(self.model, self.parallelism, self.formats)) / self.capacity_bytes
+
     def blocks(self, block_tokens: int = 16) -> tuple[int, int]:
         """(KV blocks of the replica, blocks each sequence holds whatever its length).
 
