@@ -19,10 +19,12 @@ from tapeout.estimate.chip_grid import estimate_grid
 from tapeout.estimate.chip_work import ChipWork, chip_formats
 from tapeout.estimate.step import estimate_step
 from tapeout.model import load
+from tapeout.physical.views import shipped
 from tapeout.workload.formats import Formats
 from tapeout.workload.operators import Step, totals
 from tapeout.workload.parallelism import Parallelism
 
+UNCERTAIN = "memories.hbm3e.energy"
 MODELS = ["gpt-oss-120b", "llama-3.1-8b", "deepseek-v3.2", "qwen3.5-27b", "llama-4-scout"]
 
 
@@ -177,6 +179,27 @@ def test_specs_become_arrays() -> None:
     assert both.seconds.shape == (2, 2)
     assert both.seconds[1] == pytest.approx(alone.seconds)
     assert both.joules[1] == pytest.approx(alone.joules)
+    view = shipped().sampled(np.full((3, 1), 0.9), [UNCERTAIN])
+    sampled = DesignArrays.of(Designs.from_specs([ChipSpec(), spec]), view)
+    assert sampled.shape == (6, 1) and sampled.rows[1, 0] == sampled.rows[5, 0]
+    assert (sampled.joules_per_memory_byte[::2] > many.joules_per_memory_byte[0]).all()
+
+
+def test_points_without_a_part_are_those_of_a_step_without_it() -> None:
+    # One array of points, of which some only decode, some only prefill, some both.
+    step = Step(
+        decode_sequences=np.array([8.0, 0, 8]), decode_context=np.array([900.0, 0, 900]),
+        prefill_sequences=np.array([0.0, 1, 1]), prefill_tokens=np.array([0.0, 512, 512]),
+    )  # fmt: skip
+    for name in ("gpt-oss-120b", "deepseek-v3", "qwen3.5-27b"):
+        together = estimate_chips(random_designs(10), work(name, step), dtype=np.float64)
+        alone = [Step.decode(8.0, 900.0), Step.prefill(1.0, 512.0)]
+        for i, s in enumerate(alone):
+            e = estimate_chips(random_designs(10), work(name, s), dtype=np.float64)
+            assert together.seconds[:, i] == pytest.approx(e.seconds[:, 0], rel=1e-9)
+            assert together.joules[:, i] == pytest.approx(e.joules[:, 0], rel=1e-9)
+        assert (together.seconds[:, 2] > together.seconds[:, :2].max(axis=1)).all()
+        assert (together.seconds[:, 2] < together.seconds[:, :2].sum(axis=1)).all()
 
 
 def test_breakdown_adds_up_and_names_what_binds() -> None:

@@ -96,6 +96,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     kept: list[StageTime] = []
     for s in work.prepared(dtype):
         zero = np.zeros((), dtype)
+        waiting = gap
         matrix: Number = zero
         load: Number = zero
         network: Number = zero
@@ -140,10 +141,9 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 + traffic * flow.joules_per_byte
                 + scratchpad * d.joules_per_scratchpad_byte
             )
+        if s.absent is not None:
+            gap = np.where(s.absent, waiting, gap)
         joules = joules + s.vector * d.joules_per_vector_operation
-        if np.ndim(s.repeats):  # where an operator does not occur, its shape means nothing
-            there = np.asarray(s.repeats) > 0
-            passing, joules, vector = (np.where(there, x, 0) for x in (passing, joules, vector))
         energy = energy + (s.repeats * s.share) * joules
         busy_vector = busy_vector + s.repeats * vector
         time = time + s.repeats * passing

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
-from tapeout.chip.spec import MATRIX_FORMATS, ChipSpec
+from tapeout.chip.spec import MATRIX_FORMATS, MEMORY_KINDS, ChipSpec
 from tapeout.estimate.chip_constants import (
     LINK_EFFICIENCY,
     SCALE_OUT_LATENCY_SECONDS,
     SCALE_UP_LATENCY_SECONDS,
 )
-from tapeout.estimate.chip_figures import Figures, figures
 from tapeout.estimate.machine import Machine, Network
+from tapeout.physical.area import memory_bandwidth
+from tapeout.physical.energy import Energy, energy
+from tapeout.physical.views import View, shipped
 from tapeout.workload.operators import Number
 
 BLOCK = 32  # elements that share a scale, and that a unit takes at a time
@@ -51,17 +53,24 @@ class DesignArrays:
     idle_watts: Number = 0.0  # leakage, clock tree, memory background, links kept up
 
     @staticmethod
-    def of(chips: Designs | ChipSpec, technology: Figures | None = None) -> DesignArrays:
-        """`chips` for the estimate: fields of shape [n, 1], or scalars for one ChipSpec. `technology`: what the
-        tables of `tapeout.physical` make of them, unless given."""
-        d = as_designs(chips)
-        t = technology or figures(d)
+    def of(
+        chips: Designs | ChipSpec, view: View | None = None, energies: Energy | None = None
+    ) -> DesignArrays:
+        """`chips` for the estimate, in the technology of `view` (default: the tables at their values).
+
+        Fields have the shape [n, 1], or are scalars for one ChipSpec; with a view of s samples [s · n, 1], samples
+        slowest. `energies`: those of `tapeout.physical.energy`, if already known. Joules and watts are those drawn
+        before the package's regulators.
+        """
+        d, view = as_designs(chips), view or shipped().nominal()
+        e = energies or energy(d, view)
+        loss = 1 / view.get("board.power.regulator_efficiency", "1")
         # Blocks of 32 per cycle and unit: BF16 takes four passes of the 8-bit multipliers.
         passes: dict[str, Number] = {"mxfp4": np.where(d.double_rate_fp4, 2.0, 1.0), "bf16": 0.25}
         rate: dict[str, Number] = {
             f: d.has_format(f) * (d.lanes / BLOCK) * passes.get(f, 1.0) for f in MATRIX_FORMATS
         }
-        scale = d.gigabits_per_lane * 1e9 / 8
+        lane = d.gigabits_per_lane * 1e9 / 8
         found = DesignArrays(
             rows=d.rows,
             columns=d.columns,
@@ -74,22 +83,24 @@ class DesignArrays:
             noc_bytes=d.noc_bytes_per_cycle,
             clock_hz=d.clock_ghz * 1e9,
             memory_capacity=d.stacks * d.gibibytes_per_stack * 2.0**30,
-            memory_bandwidth=t.memory_bandwidth,
-            memory_sustained=t.memory_sustained,
-            scale_up_bandwidth=d.scale_up_lanes * scale,
-            scale_out_bandwidth=d.scale_out_lanes * scale,
+            memory_bandwidth=memory_bandwidth(d, view),
+            memory_sustained=view.pick("memories", MEMORY_KINDS, d.memory_kind, "sustained", "1"),
+            scale_up_bandwidth=d.scale_up_lanes * lane,
+            scale_out_bandwidth=d.scale_out_lanes * lane,
             scale_up_domain=d.scale_up_domain,
             rate=rate,
-            joules_per_mac=t.joules_per_mac,
-            joules_per_vector_operation=t.joules_per_vector_operation,
-            joules_per_scratchpad_byte=t.joules_per_scratchpad_byte,
-            joules_per_noc_byte=t.joules_per_noc_byte,
-            joules_per_memory_byte=t.joules_per_memory_byte,
-            joules_per_link_byte=t.joules_per_link_byte,
-            idle_watts=t.idle_watts,
+            joules_per_mac={f: loss * e.mac[f] for f in MATRIX_FORMATS},
+            joules_per_vector_operation=loss * e.vector_operation,
+            joules_per_scratchpad_byte=loss * e.scratchpad_byte,
+            joules_per_noc_byte=loss * e.noc_byte,
+            joules_per_memory_byte=loss * e.memory_byte,
+            joules_per_link_byte=loss * e.link_byte,
+            idle_watts=loss * e.idle_watts,
         )
-        single = isinstance(chips, ChipSpec)
-        return found.map(lambda x: np.reshape(np.broadcast_to(x, len(d)), () if single else (len(d), 1)))
+        samples = found.shape[0] if len(found.shape) == 2 else 1
+        if isinstance(chips, ChipSpec) and samples == 1:
+            return found.map(lambda x: np.reshape(x, ()))
+        return found.map(lambda x: np.broadcast_to(x, (samples, len(d))).reshape(-1, 1))
 
     def map(self, function: Any) -> DesignArrays:
         """The same designs with `function` applied to every array."""

@@ -61,8 +61,8 @@ class Flow:
         spills = s.held_bytes > self.half
         if s.kind == "barrier":
             return once + s.held_bytes * spills
-        # Independent products (experts, heads) go one after another, each in its cores' part of the scratchpads.
-        each = s.part / (self.half * np.maximum(s.part, 1 / self.cores))
+        # Independent products (experts, heads) can go one after another, each over all the scratchpads.
+        each = s.part / self.half
         groups = np.ceil(s.held_bytes * each) - 1
         parts = np.ceil(s.stream_bytes * each) - 1
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)

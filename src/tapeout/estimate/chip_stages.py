@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tapeout.workload.formats import bytes_of
 from tapeout.workload.linear_attention import CHUNK
 from tapeout.workload.operators import Collective, Number, Operator
 
-_BARRIERS = ("norm.", "router.top_k", "sampling", "linear.convolution", "linear.norm_gate")
+_BARRIERS = ("norm.", "router.top_k", "sampling", "attention.gate", "linear.convolution", "linear.norm_gate")
 _QUANTISE_OPERATIONS = 2  # per element: block maximum, scale and round
 
 StageKind = Literal["product", "attention", "barrier", "gather", "collective"]
@@ -58,20 +59,25 @@ class Stage:
     sums_root: Number = 0.0
     largest_held: float = 0.0
     values: bool = False  # attention with values, not only scores
+    absent: NDArray[np.bool_] | None = None  # points in which it does not occur; None: it occurs in all
 
     def prepared(self, dtype: Any) -> Stage:
         """The same stage with every number of type `dtype`, and what depends on the work alone computed."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             a, w = np.asarray(self.input_bytes), np.asarray(self.stream_bytes)
             sums = np.asarray(self.products * self.m * (self.v if self.kind == "attention" else self.n)) * 4.0
             ratios = [np.sqrt(a / w), np.cbrt(a * w / sums**2), np.sqrt(a / sums)]
             root, cube, sums_root = (np.clip(np.nan_to_num(x, nan=0.0), 0.0, 1e9) for x in ratios)
-        absent = np.zeros((), dtype=bool)
-        if self.kind in ("product", "attention"):
-            absent = ~(np.asarray(self.products * self.m) > 0)
+        # Where the operator does not occur its shape means nothing: any will do, and it is not repeated.
+        shape: dict[str, Any] = {}
+        product = self.kind in ("product", "attention")
+        absent = ~(np.asarray(self.products * self.m * self.n * self.k if product else self.m) > 0)
+        if self.kind != "collective" and absent.any():
+            shape = {name: np.where(absent, 1.0, getattr(self, name)) for name in ("m", "n", "k", "products")}
+            shape |= {"repeats": np.where(absent, 0.0, self.repeats), "absent": absent}
         whole = replace(
             self,
-            repeats=np.where(absent, 0.0, self.repeats),
+            **shape,
             part=1 / np.maximum(self.products, 1.0),
             blocks=np.maximum(np.ceil(np.asarray(self.k) / 32), 1.0),
             sums_bytes=sums,
@@ -113,7 +119,7 @@ def stages(operators: Iterable[Operator], tokens: Number) -> tuple[Stage, ...]:
             found.append(_gather(o))
         elif o.kind == "vector":
             last = found[-1] if found else None
-            if last is None or o.name.startswith(_BARRIERS) or last.kind not in ("product", "attention"):
+            if last is None or o.name.startswith(_BARRIERS) or last.kind != "product":
                 found.append(_barrier(o, tokens))
             else:
                 found[-1] = _beside(last, o)
@@ -126,7 +132,7 @@ def stages(operators: Iterable[Operator], tokens: Number) -> tuple[Stage, ...]:
 
 def _gather(o: Operator) -> Stage:
     return Stage(
-        o.name, "gather", o.repeats, o.share, "", vector=o.vector_operations, stream_bytes=o.input_bytes,
+        o.name, "gather", o.repeats, o.share, "", m=o.m, vector=o.vector_operations, stream_bytes=o.input_bytes,
         chosen=True, operators=(o.name,),
     )  # fmt: skip
 
@@ -187,11 +193,11 @@ def _state(o: Operator) -> Stage:
     """Linear attention: token by token on the vector unit, or chunkwise on the matrix engine."""
     if o.name.endswith("decode"):
         return Stage(
-            o.name, "barrier", o.repeats, o.share, "", m=o.m, vector=o.vector_operations + o.macs,
+            o.name, "barrier", o.repeats, o.share, "", m=o.m * o.products, vector=o.vector_operations + o.macs,
             stream_bytes=o.kv_read_bytes, held_bytes=o.input_bytes + o.output_bytes,
             write_bytes=o.kv_write_bytes, operators=(o.name,),
         )  # fmt: skip
-    rows = np.minimum(o.m, CHUNK)
+    rows = np.clip(o.m, 1.0, CHUNK)
     return Stage(
         o.name, "product", o.repeats, o.share, "mxint8", m=rows, n=o.n, k=o.k,
         products=o.macs / (rows * o.n * o.k), macs=o.macs, vector=o.vector_operations,

@@ -28,8 +28,9 @@ def mixture(shard: Shard, moe: MixtureOfExperts, count: int) -> Iterator[Operato
         outputs=tokens * moe.experts_per_token,
     )  # fmt: skip
     exchanged = _exchanged(shard, moe)
+    among = np.where(np.asarray(p.attention_dp) > 1, p.stage, 1)
     if exchanged is not None:
-        yield shard.collective("experts.dispatch", "all_to_all", count, p.stage, p.stage, exchanged)
+        yield shard.collective("experts.dispatch", "all_to_all", count, among, p.stage, exchanged)
     r = routed(shard.step.tokens, moe.experts, moe.experts_per_token, p.ep, shard.skew)
     with np.errstate(invalid="ignore", divide="ignore"):
         rows = np.where(r.experts > 0, r.assignments / r.experts, 0.0)
@@ -49,7 +50,7 @@ def mixture(shard: Shard, moe: MixtureOfExperts, count: int) -> Iterator[Operato
         "experts.combine", "experts", count, r.assignments * hidden, 1, share=share, outputs=tokens * hidden
     )
     if exchanged is not None:
-        yield shard.collective("experts.combine_all", "all_to_all", count, p.stage, p.stage, exchanged)
+        yield shard.collective("experts.combine_all", "all_to_all", count, among, p.stage, exchanged)
     if moe.shared:
         inner = moe.shared_intermediate / np.asarray(p.tp)
         yield from _gated(

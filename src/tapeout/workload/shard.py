@@ -16,7 +16,7 @@ from tapeout.workload.parallelism import Parallelism
 # FP32 lane operations per element, counted as vector instructions an element passes through.
 NORM_OPERATIONS = 4  # add residual, square and sum, times reciprocal root, times weight
 ROPE_OPERATIONS = 3  # two products and a sum
-SOFTMAX_OPERATIONS = 5  # scale, running maximum, subtract, exp2, sum
+SOFTMAX_OPERATIONS = 4  # running maximum, subtract, exp2, sum; the scale is taken into the query
 RESCALE_OPERATIONS = 2  # of the running output of a blockwise softmax
 GATED_OPERATIONS = {"silu": 3, "gelu_tanh": 7, "clamped_swiglu": 7, "relu2": 2}  # per intermediate channel
 SAMPLING_OPERATIONS = 4  # per logit: temperature, maximum, exp2, sum
