@@ -1,0 +1,1 @@
+"""Fitted parameters: files that `tapeout calibrate` writes, with their provenance."""

@@ -1,0 +1,198 @@
+"""A serving point: a model on some chips under a closed loop of clients, in steady state.
+
+`concurrency` clients each keep one request in flight. A replica decodes `batch` sequences together; each
+needs its prompt computed once per `output_tokens` tokens, in steps that carry a chunk of prompt beside
+the decoding sequences. So a token takes a decoding step plus its share of what prefill adds,
+
+    tpot = decode + batch / output_tokens × chunks × (mixed - decode),
+
+and a first token waits for the client's and engine's overhead, half the step in progress, its own prefill,
+and, for the share `wave` of requests that all arrive together, the prefill of those before it.
+Of the `concurrency` requests those in prefill do not decode: batch = concurrency × decode time /
+(decode time + time to first token), a fixed point found by iteration. If the caches of that many sequences do not fit,
+the rest queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tapeout.estimate.engines import Engine
+from tapeout.estimate.machine import Machine
+from tapeout.estimate.step import StepEstimate, estimate_step, kernels
+from tapeout.model.architecture import Model
+from tapeout.workload.build import operators
+from tapeout.workload.capacity import cache_bytes, weight_bytes
+from tapeout.workload.formats import Formats
+from tapeout.workload.operators import Number, Operator, Step
+from tapeout.workload.parallelism import Parallelism
+
+MEMORY_SHARE = 0.9  # of memory that engines use for weights and caches (vLLM's default)
+ITERATIONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """Closed-loop load of one replica; every field may be an array. Tokens are means over requests."""
+
+    prompt_tokens: Number
+    output_tokens: Number
+    concurrency: Number
+
+
+@dataclass(frozen=True, eq=False)
+class ServingEstimate:
+    """Steady state of one replica. Seconds, joules per output token of all its chips (host excluded).
+
+    `batch`: decoding sequences; `fits`: the weights and at least one sequence fit; `queue_limited`: caches
+    of all requests in flight do not fit, so time to first token is mostly queueing.
+    """
+
+    tpot_s: Number
+    ttft_s: Number
+    batch: Number
+    output_tokens_per_s: Number
+    joules_per_token: Number
+    watts_per_chip: Number
+    fits: Number
+    queue_limited: Number
+    decode: StepEstimate
+    mixed: StepEstimate
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The two kinds of step of a serving point, as operators, at a given batch."""
+
+    batch: Number
+    chunks: Number  # steps a prompt is spread over
+    decode: tuple[Operator, ...]
+    mixed: tuple[Operator, ...]
+
+
+def steps(
+    machine: Machine,
+    engine: Engine,
+    model: Model,
+    formats: Formats,
+    parallelism: Parallelism,
+    load: Load,
+    batch: Number,
+) -> Steps:
+    """The decoding step and the step that carries a chunk of prompt besides, `batch` sequences decoding."""
+    prompt, output = np.asarray(load.prompt_tokens, float), np.asarray(load.output_tokens, float)
+    context = prompt + output / 2
+    chunks = np.ceil(prompt / engine.token_budget)
+    chunk = prompt / chunks
+    decoding = np.asarray(batch) / np.asarray(parallelism.pp)  # each pipeline stage holds one microbatch
+    mixed = Step(
+        decode_sequences=decoding,
+        decode_context=context,
+        prefill_sequences=1.0,
+        prefill_tokens=chunk,
+        prefill_context=(prompt - chunk) / 2,
+    )
+    skew = machine.sustained.routing_skew
+    return Steps(
+        batch=batch,
+        chunks=chunks,
+        decode=operators(model, Step.decode(decoding, context), parallelism, formats, skew=skew),
+        mixed=operators(model, mixed, parallelism, formats, skew=skew),
+    )
+
+
+def batch_limit(
+    machine: Machine, model: Model, formats: Formats, parallelism: Parallelism, load: Load
+) -> Number:
+    """Most sequences whose caches fit beside the weights, over all ranks of the replica; below 1 none does."""
+    context = np.asarray(load.prompt_tokens) + np.asarray(load.output_tokens) / 2
+    free = machine.memory_capacity * MEMORY_SHARE - weight_bytes(model, parallelism, formats)
+    each = cache_bytes(model, context, parallelism, formats)
+    return free / each * parallelism.attention_dp
+
+
+def times(
+    engine: Engine, load: Load, s: Steps, decode_s: Number, mixed_s: Number, passes: Number
+) -> tuple[Number, Number]:
+    """(time per output token, time to first token) from the seconds of the two steps."""
+    extra = np.maximum(mixed_s - decode_s, 0.0)
+    carried = s.batch / np.asarray(load.output_tokens) / passes
+    tpot = passes * (decode_s + carried * s.chunks * extra)
+    first = engine.first_s + passes * (0.5 * decode_s + s.chunks * mixed_s)
+    return tpot, first + engine.wave * np.asarray(load.concurrency) * s.chunks * mixed_s
+
+
+def next_batch(load: Load, tpot: Number, ttft: Number, limit: Number) -> Number:
+    """Decoding sequences that follow from the times: those of the requests in flight that do not wait."""
+    decoding = np.asarray(load.output_tokens) * tpot
+    return np.clip(np.asarray(load.concurrency) * decoding / (decoding + ttft), 1e-3, np.maximum(limit, 1.0))
+
+
+def serve(
+    machine: Machine,
+    engine: Engine,
+    model: Model,
+    formats: Formats,
+    parallelism: Parallelism,
+    load: Load,
+) -> ServingEstimate:
+    """The steady state of `model` on `machine` under `load`; arrays broadcast.
+
+    `machine` carries the engine's host costs (`tapeout.estimate.accelerators.machine`). Raises InputError if the model
+    cannot be split as `parallelism` says (scalars only; arrays are taken to be valid).
+    """
+    limit = batch_limit(machine, model, formats, parallelism, load)
+    concurrency = np.asarray(load.concurrency, float)
+    batch: Number = np.minimum(concurrency, np.maximum(limit, 1.0))
+    passes = np.asarray(parallelism.pp)
+    ranks = np.asarray(parallelism.attention_dp) * passes
+    for i in range(ITERATIONS):
+        s = steps(machine, engine, model, formats, parallelism, load, batch)
+        decode = estimate_step(machine, s.decode, batch / ranks)
+        mixed = estimate_step(machine, s.mixed, batch / ranks, eager=True)
+        tpot, ttft = times(engine, load, s, decode.time_s, mixed.time_s, passes)
+        if i < ITERATIONS - 1:
+            batch = next_batch(load, tpot, ttft, limit)
+    output = np.asarray(load.output_tokens)
+    limited = concurrency * MEMORY_SHARE > np.maximum(limit, 1.0) * 1.1
+    rate = batch / (output * tpot)  # requests per second
+    waiting = np.maximum(concurrency - batch, 0.0) / rate
+    ttft = np.where(limited, np.maximum(ttft, waiting), ttft)
+    carried = batch / output * s.chunks
+    p = machine.power
+    constant = (p.idle_w + p.active_w) * tpot
+    dynamic = passes * _dynamic(machine, decode) + carried * (
+        _dynamic(machine, mixed) - _dynamic(machine, decode)
+    )
+    joules = (constant + np.maximum(dynamic, 0.0)) * parallelism.chips / batch
+    return ServingEstimate(
+        tpot_s=tpot,
+        ttft_s=ttft,
+        batch=batch,
+        output_tokens_per_s=rate * output,
+        joules_per_token=joules,
+        watts_per_chip=joules * batch / tpot / parallelism.chips,
+        fits=limit >= 1.0,
+        queue_limited=limited,
+        decode=decode,
+        mixed=mixed,
+    )
+
+
+def _dynamic(machine: Machine, step: StepEstimate) -> Number:
+    return step.energy_j - (machine.power.idle_w + machine.power.active_w) * step.time_s
+
+
+__all__ = [
+    "Load",
+    "ServingEstimate",
+    "Steps",
+    "batch_limit",
+    "kernels",
+    "next_batch",
+    "serve",
+    "steps",
+    "times",
+]
