@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 
 from tapeout.chip.designs import Designs
 from tapeout.chip.spec import ChipSpec, Core, MatrixEngine
+from tapeout.chip.toml import available as chips
+from tapeout.chip.toml import load as load_chip
 from tapeout.estimate.chip import estimate_chips
 from tapeout.estimate.chip_breakdown import breakdown, table
 from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_grid import estimate_grid
 from tapeout.estimate.chip_work import ChipWork, chip_formats
 from tapeout.estimate.step import estimate_step
-from tapeout.model import load
+from tapeout.model import available, load
 from tapeout.physical.views import shipped
 from tapeout.workload.formats import Formats
 from tapeout.workload.operators import Step, totals
@@ -215,3 +217,18 @@ def test_breakdown_adds_up_and_names_what_binds() -> None:
     assert all(x.name in text for x in lines) and "mean power" in text
     _, lines = breakdown(design(vector_lanes=512), work("llama-3.1-8b", Step.prefill(1, 4096)))
     assert {x.name: x for x in lines}["dense.gate_up"].bound == "matrix"
+
+
+@pytest.mark.parametrize("chip", chips())
+def test_every_shipped_model_on_every_shipped_chip(chip: str) -> None:
+    spec = load_chip(chip)
+    d = DesignArrays.of(spec)
+    for name, _ in available():
+        model = load(name)
+        f = chip_formats(model, spec)
+        for step in (Step.decode(np.array([1.0, 32]), 3000.0), Step.prefill(1.0, np.array([100.0, 5000]))):
+            w = ChipWork.of(model, step, Parallelism(tp=np.array([1, 4])), f)
+            e = estimate_chips(d, w)
+            one_chip = spec.links.scale_up_lanes == 0  # no links: nothing to be shared
+            assert np.isfinite(e.seconds[0]) and (one_chip or np.isfinite(e.seconds[1])), name
+            assert (e.seconds > 0).all() and not (one_chip and e.fits[1]), name
