@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 # public name → module that defines it
 _API: dict[str, str] = {
+    "design": "tapeout.report.design",
     "simulate": "tapeout.serving.simulate",
 }
 

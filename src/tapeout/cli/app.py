@@ -8,7 +8,7 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ("chips", "models", "simulate")
+VERBS: tuple[str, ...] = ("chips", "design", "models", "simulate")
 
 app = typer.Typer(
     name="tapeout",

@@ -55,6 +55,7 @@ class Exploration:
     chosen: int | None
     evaluations: int  # designs × operating points
     resumed: int  # chunks found from an earlier run
+    fingerprint: str = ""  # of the question, where its chunks are kept
 
 
 class Progress(Protocol):
@@ -166,7 +167,14 @@ def explore(
             phase([c for c in chunks if len(c)])
     table, indices = concatenate(tables), np.concatenate(rows)
     table["on_front"] = front_of(table)
-    return Exploration(table, indices, choose(problem, table), problem.evaluations(len(indices)), resumed)
+    return Exploration(
+        table,
+        indices,
+        choose(problem, table),
+        problem.evaluations(len(indices)),
+        resumed,
+        store.fingerprint if store else "",
+    )
 
 
 def objectives(table: Table) -> NDArray[np.float64]:

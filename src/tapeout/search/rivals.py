@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.estimate.chip_constants import MEMORY_RESERVE
+from tapeout.estimate.accelerators import Accelerator, machine
+from tapeout.estimate.engines import engine
 from tapeout.estimate.machine import Machine
+from tapeout.estimate.parameters import Parameters
+from tapeout.estimate.serving_point import MEMORY_SHARE
 from tapeout.estimate.step import estimate_step
 from tapeout.model.architecture import Model
 from tapeout.search.judge import HourlyCost
@@ -49,7 +52,8 @@ def machine_service(
     )
     d = estimate_step(machine, decode, batch / ranks)
     step = Step.prefill(ranks.astype(float), scenario.fresh_tokens, scenario.cached_tokens)
-    p = estimate_step(machine, operators(model, step, grid, formats, skew=scenario.skew), 1.0)
+    prefill = operators(model, step, grid, formats, skew=scenario.skew)
+    p = estimate_step(machine, prefill, 1.0, eager=True)
     service = serve(
         scenario,
         batch=batch,
@@ -65,7 +69,7 @@ def machine_service(
     held = weight_bytes(model, grid, formats) + resident * cache_bytes(
         model, scenario.decode_context + 1, grid, formats
     )
-    fits = np.asarray(held <= machine.memory_capacity * (1 - MEMORY_RESERVE)) & (batch >= ranks)
+    fits = np.asarray(held <= machine.memory_capacity * MEMORY_SHARE) & (batch >= ranks)
     return service, np.broadcast_to(fits & grid.valid(model), (len(points),))
 
 
@@ -73,9 +77,11 @@ def machine_service(
 class Rival:
     """An accelerator's best at the work; `operation` is None where the model does not fit at any split.
 
-    `formats`: those it does best in. `curve`: its best points by time per output token.
+    `formats`: those it does best in. `curve`: its best points by time per output token. `hourly_source`: where
+    its dollars per hour come from; empty where none are published, and then `tokens_per_dollar` is NaN.
     """
 
+    key: str
     name: str
     vendor: str
     node: str
@@ -84,7 +90,59 @@ class Rival:
     formats: str
     operation: Operation | None
     curve: tuple[Operation, ...]
-    interval: tuple[float, float]  # of its tokens/s, as factors
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """An accelerator ready to be estimated: its machine and what an hour of it costs."""
+
+    sheet: Accelerator
+    machine: Machine
+    hourly: HourlyCost
+    hourly_source: str
+    model: Model
+    formats: dict[str, Formats]
+
+    @staticmethod
+    def of(sheet: Accelerator, model: Model, parameters: Parameters) -> Contender:
+        """`sheet` with the best engine there is, under the calibrated `parameters`."""
+        m = machine(sheet, parameters, engine(ENGINE, parameters))
+        own = sheet.quantities.get("cost.own")
+        dollars = own.value if own is not None else np.nan
+        return Contender(
+            sheet,
+            m,
+            lambda watts: np.full(np.shape(watts), dollars),
+            own.source if own is not None else "",
+            model,
+            rival_formats(model, m),
+        )
+
+    def best(
+        self, scenario: Scenario, points: Points, objective: Objective
+    ) -> tuple[Operation | None, str, tuple[Operation, ...]]:
+        """The best operation over the formats, which formats those are, and the curve in them."""
+        return best_rival_operation(
+            self.machine, self.model, scenario, points, objective, self.hourly, self.formats
+        )
+
+    def rival(self, scenario: Scenario, points: Points, objective: Objective) -> Rival:
+        """The accelerator at its best."""
+        operation, formats, curve = self.best(scenario, points, objective)
+        return Rival(
+            self.sheet.key,
+            self.sheet.name,
+            self.sheet.vendor,
+            self.sheet.node,
+            self.sheet.tdp_watts,
+            self.hourly_source,
+            formats,
+            operation,
+            curve,
+        )
+
+
+ENGINE = "vllm-async"  # the engine whose host costs least a step
 
 
 def best_rival_operation(
@@ -94,10 +152,13 @@ def best_rival_operation(
     points: Points,
     objective: Objective,
     hourly: HourlyCost,
+    choices: dict[str, Formats],
 ) -> tuple[Operation | None, str, tuple[Operation, ...]]:
-    """The best operation over the machine's formats, which formats those are, and the curve in them."""
+    """The best operation over `choices` of formats, which of them it is, and the curve in it."""
     best: tuple[Operation | None, str, tuple[Operation, ...]] = (None, "as published", ())
-    for name, formats in rival_formats(model, machine).items():
+    if objective == "tokens_per_dollar" and not np.isfinite(hourly(np.ones((1, 1)))).all():
+        objective = "tokens_per_chip"  # the same order, where an hour's price does not depend on the work
+    for name, formats in choices.items():
         service, fits = machine_service(machine, model, scenario, points, formats)
         found = best_operation(service, fits, points, scenario, objective, hourly)
         if found is not None and _better(found, best[0], objective):
@@ -109,5 +170,5 @@ def _better(a: Operation, b: Operation | None, objective: Objective) -> bool:
     if b is None or a.meets != b.meets:
         return b is None or a.meets
     if not a.meets:
-        return a.tpot_ms + a.ttft_ms < b.tpot_ms + b.ttft_ms
+        return max(a.tpot_ms, a.ttft_ms) < max(b.tpot_ms, b.ttft_ms)
     return a.value(objective) > b.value(objective)

@@ -39,7 +39,7 @@ class Scenario:
     `tpot_ms`: longest mean time per output token; `ttft_ms`: longest time to first token on an idle replica
     (None: no limit). `serving`: prefill interleaved with decoding on the same chips, or on chips of its own
     (same chip-time per token, but decoding is not delayed). `batch`: sequences decoded together on a replica; None:
-    the best. `skew`: Zipf exponent of the popularity of experts. `batches` and `contexts`: what the report
+    the best. `skew`: Zipf exponent of the popularity of experts, 0 for equal. `batches` and `contexts`: what the report
     tabulates.
     """
 

@@ -74,7 +74,7 @@ class Space:
     def sample(self, start: int, count: int, seed: int) -> Indices:
         """Rows `start` to `start + count` of the endless even sequence of `seed`."""
         d = len(KNOBS)
-        ratio = _golden(d)
+        ratio = golden(d)
         step = (1.0 / ratio) ** np.arange(1, d + 1)
         shift = np.random.default_rng(np.random.SeedSequence([seed, 0x5EED])).random(d)
         n = np.arange(start + 1, start + count + 1)[:, None]
@@ -128,7 +128,7 @@ class Space:
 KNOBS: tuple[str, ...] = tuple(name for name in Space.__dataclass_fields__ if name != "base")
 
 
-def _golden(d: int) -> float:
+def golden(d: int) -> float:
     """The root above 1 of x^(d+1) = x + 1."""
     x = 2.0
     for _ in range(64):

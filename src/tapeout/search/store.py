@@ -113,7 +113,14 @@ class Store:
 
     def clear(self) -> None:
         """Forget the chunks: the search is complete and its results are elsewhere."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        parent = self.folder.parent
+        self.forget(self.folder.parent.parent, self.fingerprint)
+
+    @staticmethod
+    def forget(folder: Path, fingerprint: str) -> None:
+        """Remove the chunks of one question from `folder`, and with the last of them their folder."""
+        if not fingerprint:
+            return
+        parent = folder / ".search"
+        shutil.rmtree(parent / fingerprint, ignore_errors=True)
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
