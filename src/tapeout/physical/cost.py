@@ -65,7 +65,8 @@ def unit_cost(
         each = wafer / (gross * die_yield(d, view, die_area_mm2))
     capacity = view.pick("memories", MEMORY_KINDS, d.memory_kind, "capacity", "GiB")
     price = view.pick("memories", MEMORY_KINDS, d.memory_kind, "price", "USD")
-    memory = d.stacks * price * d.gibibytes_per_stack / capacity
+    fixed = view.pick("memories", MEMORY_KINDS, d.memory_kind, "price_fixed", "1")
+    memory = d.stacks * price * (fixed + (1 - fixed) * d.gibibytes_per_stack / capacity)
     per_mm2 = view.pick("packaging", PACKAGES, d.package, "interposer_price", "USD/mm2")
     packaging = per_mm2 * interposer_area(d, die_area_mm2)
     substrate = view.pick("packaging", PACKAGES, d.package, "substrate_price", "USD") + 0 * each

@@ -44,7 +44,9 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
     wire = view.pick("nodes", NODES, d.node, "wire_energy", "J/byte/mm")
     real = view.get("blocks.energy.glitch_and_wire", "1")
     control = 1 + view.get("blocks.energy.clock_and_control", "1")
-    mac: dict[str, Number] = {f: view.get(f"blocks.energy.{f}", "J") * real * control * logic for f in MATRIX_FORMATS}
+    mac: dict[str, Number] = {
+        f: view.get(f"blocks.energy.{f}", "J") * real * control * logic for f in MATRIX_FORMATS
+    }
     # Literature figures of FP32 units are of placed blocks: no further allowance for wires.
     vector = view.get("blocks.energy.fp32", "J") * control * logic
     # Between the published sizes, and beyond, energy goes with the square root of the capacity of a bank.

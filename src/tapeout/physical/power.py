@@ -83,7 +83,9 @@ def design_activity(chips: Designs | ChipSpec, view: View | None = None) -> Acti
         [np.broadcast_to(rates[f] * e.mac[f], np.shape(e.mac[f] + d.cores)) for f in MATRIX_FORMATS]
     )
     hottest = watts.argmax(axis=0)
-    macs: dict[str, Number] = {f: np.where(hottest == i, rates[f], 0.0) * share for i, f in enumerate(MATRIX_FORMATS)}
+    macs: dict[str, Number] = {
+        f: np.where(hottest == i, rates[f], 0.0) * share for i, f in enumerate(MATRIX_FORMATS)
+    }
     memory = memory_bandwidth(d, view)
     banks = d.cores * d.scratchpad_banks * d.scratchpad_word_bytes * hertz
     # Activations stay in the rows; weights stream to the columns, a byte a lane in either format. A quarter more
