@@ -56,6 +56,9 @@ class Target:
         """`model` on a group of our chips."""
         p = parallelism or Parallelism()
         p.check(model)
+        if p.chips > 1 and not spec.links.scale_up_lanes:
+            need = f"links among the {int(p.chips)} chips of a replica"
+            raise InputError(spec.name, "links.scale_up_lanes", 0, need)
         f = formats or chip_formats(model, spec)
         design = DesignArrays.of(spec)
 

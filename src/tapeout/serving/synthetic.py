@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,20 @@ def poisson(
     if diurnal is not None and count:
         arrival = _warp(arrival, diurnal)
     return Requests(arrival, prompt.draw(count, rng), output.draw(count, rng), source="poisson")
+
+
+def stream(
+    count: int, rate: float, prompt: Lengths, output: Lengths, seed: int = 0, chunk: int = 65_536
+) -> Iterator[tuple[float, int, int, int, tuple[int, ...]]]:
+    """The rows of a Poisson load drawn `chunk` requests at a time: any length in bounded memory."""
+    start, number = 0.0, 0
+    while count > 0:
+        size = min(count, chunk)
+        part = poisson(size, rate, prompt, output, seed=seed + 1_000_003 * number)
+        for arrival, *rest in part.rows():
+            yield (start + arrival, *rest)  # type: ignore[misc]
+        start += float(part.arrival[-1])
+        count, number = count - size, number + 1
 
 
 def _warp(uniform: Floats, diurnal: Diurnal) -> Floats:
