@@ -46,7 +46,7 @@ def test_never_faster_than_its_parts_allow(name: str, step: Step) -> None:
     t = totals(w.operators)
     assert (e.seconds > t.memory_bytes / d.memory_bandwidth).all()
     assert (e.seconds > t.vector_operations / (d.cores * d.vector_lanes * d.clock_hz)).all()
-    cycles = sum(t.macs_by_format[f] / d.rate[f] for f in t.macs_by_format)
+    cycles = sum(t.macs_by_format[f] / (d.rate[f] * d.ways(f)) for f in t.macs_by_format)
     assert (e.seconds > cycles / (d.rows * d.columns * 32 * d.cores * d.clock_hz) * (1 - 1e-9)).all()
     assert (e.joules > e.seconds * d.idle_watts).all()
     least = t.memory_bytes * d.joules_per_memory_byte + sum(
@@ -121,7 +121,7 @@ def test_capacity_and_missing_formats_do_not_fit() -> None:
     w = work("gpt-oss-120b", Step.decode(np.array([1.0, 1e5]), 1000.0))
     assert estimate_chips(design(), w).fits.tolist() == [True, False]
     assert not estimate_chips(design(memory_capacity=60e9), w).fits.any()
-    narrow = design(rate={"mxfp4": 2.0, "mxint8": 0.0, "mxfp8": 0.0, "bf16": 0.0})
+    narrow = design(rate={"mxfp4": 1.0, "mxint8": 0.0, "mxfp8": 0.0, "bf16": 0.0})
     assert not estimate_chips(narrow, w).fits.any()
     split = work("gpt-oss-120b", Step.decode(1.0, 10.0), Parallelism(tp=np.array([1, 2, 3])))
     assert estimate_chips(design(), split).fits.tolist() == [True, True, False]

@@ -121,9 +121,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             rate = d.rate.get(s.format, zero)
             supported = supported & (rate > 0)
             block = block_bytes_of(s.format)
-            cycles, row_tiles = product_cycles(d, rate, s.m, s.n, s.k, s.products, block)
+            ways = d.ways(s.format)
+            cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block)
             if s.values:
-                cycles = cycles + product_cycles(d, rate, s.m, s.v, s.n, s.products, block)[0]
+                cycles = cycles + product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
             matrix = cycles * cycle
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.

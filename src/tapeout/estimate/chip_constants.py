@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# Cycles from the first block entering a unit to its sum in the accumulator: 8-bit multiply and lane tree 3,
-# align and scale 1, FP32 add 3, operand and result registers 3.
+# Cycles from the first block entering a unit to its sum in the accumulator, as in the RTL of the unit
+# (tapeout.chip.rtl.dot_unit): input register, tree, total 2, normalise, convert, add 4.
 MATRIX_PIPELINE_CYCLES = 10
+INTERLEAVE = 4  # cycles of the FP32 addition, and so between two blocks of one accumulator (ibid.)
 # An instruction passes fetch, decode and the scoreboard before its engine starts, and signals its end.
 INSTRUCTION_CYCLES = 12
 # Latency of a vector instruction's pipeline (FP32 FMA plus the fixed transcendental steps).

@@ -43,8 +43,9 @@ class DesignArrays:
     scale_up_bandwidth: Number  # bytes per second and direction
     scale_out_bandwidth: Number
     scale_up_domain: Number
-    rate: dict[str, Number]  # blocks per cycle and unit, by format of the weights; 0: has none
+    rate: dict[str, Number]  # blocks per cycle and unit and output, by format of the weights; 0: has none
     joules_per_mac: dict[str, Number]
+    fp4_ways: Number = 1.0  # outputs a unit works on at once with MXFP4 weights
     joules_per_vector_operation: Number = 0.0
     joules_per_scratchpad_byte: Number = 0.0
     joules_per_noc_byte: Number = 0.0  # over the mean distance between memory and a core
@@ -66,7 +67,7 @@ class DesignArrays:
         e = energies or energy(d, view)
         loss = 1 / view.get("board.power.regulator_efficiency", "1")
         # Blocks of 32 per cycle and unit: BF16 takes four passes of the 8-bit multipliers.
-        passes: dict[str, Number] = {"mxfp4": np.where(d.double_rate_fp4, 2.0, 1.0), "bf16": 0.25}
+        passes = {"bf16": 0.25}
         rate: dict[str, Number] = {
             f: d.has_format(f) * (d.lanes / BLOCK) * passes.get(f, 1.0) for f in MATRIX_FORMATS
         }
@@ -89,6 +90,7 @@ class DesignArrays:
             scale_out_bandwidth=d.scale_out_lanes * lane,
             scale_up_domain=d.scale_up_domain,
             rate=rate,
+            fp4_ways=np.where(d.double_rate_fp4, 2.0, 1.0),
             joules_per_mac={f: loss * e.mac[f] for f in MATRIX_FORMATS},
             joules_per_vector_operation=loss * e.vector_operation,
             joules_per_scratchpad_byte=loss * e.scratchpad_byte,
@@ -158,7 +160,11 @@ class DesignArrays:
     def peak_macs(self, format: str) -> Number:
         """Multiply-accumulates per second with weights of `format`."""
         units = self.rows * self.columns * self.cores
-        return units * BLOCK * self.rate[format] * self.clock_hz
+        return units * BLOCK * self.rate[format] * self.ways(format) * self.clock_hz
+
+    def ways(self, format: str) -> Number:
+        """Outputs a unit works on at once with weights of `format`."""
+        return self.fp4_ways if format == "mxfp4" else np.ones_like(self.fp4_ways)
 
 
 _TABLES = ("rate", "joules_per_mac")
