@@ -76,7 +76,7 @@ def test_find_says_how_many_chips() -> None:
         (["--chip", "flagship", "--rate", "1", "--tp", "3"], "tp"),
         (["--chip", "flagship", "--rate", "1", "--max-step-tokens", "10"], "max_step_tokens"),
         (["--chip", "flagship", "--trace", "absent.csv"], "absent.csv"),
-        (["--chip", "tiny", "--rate", "1"], "memory"),
+        (["--model", "gpt-oss-120b", "--chip", "tiny", "--rate", "1"], "memory"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(arguments: list[str], complaint: str) -> None:

@@ -128,6 +128,7 @@ def simulate(
 def smallest(make: Callable[[Parallelism], Target], keep_free: float = 1 / 3) -> Parallelism:
     """Tensor parallelism over the fewest chips that leave `keep_free` of their memory for the cache."""
     last: InputError | None = None
+    tight: Parallelism | None = None  # holds the weights, but leaves little for the cache
     for tp in (1, 2, 4, 8, 16, 32, 64, 128):
         p = Parallelism(tp=tp)
         try:
@@ -136,8 +137,11 @@ def smallest(make: Callable[[Parallelism], Target], keep_free: float = 1 / 3) ->
         except InputError as e:
             last = e if last is None or "memory for" in str(e) else last
             continue
+        tight = p
         if target.weight_share <= 1 - keep_free:
             return p
+    if tight is not None:
+        return tight
     assert last is not None
     raise last
 
