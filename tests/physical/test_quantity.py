@@ -97,7 +97,7 @@ def test_override_replaces_and_refuses(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     line = 'wafer_price = { value = 1.0, unit = "%s", source = "quote", confidence = "high", origin = "datasheet" }'
     path.write_text("[nodes.N5]\n" + line % "USD")
-    assert load(path).nominal().get("nodes.N5.wafer_price", "USD") == 1.0
+    assert load(str(path)).nominal().get("nodes.N5.wafer_price", "USD") == 1.0
     path.write_text("[nodes.N5]\n" + line % "W")
     with pytest.raises(InputError, match=r"nodes\.N5\.wafer_price\.unit"):
         load(path)

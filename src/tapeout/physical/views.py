@@ -130,12 +130,12 @@ def shipped() -> Tables:
     return Tables(found)
 
 
-def load(path: Path) -> Tables:
+def load(path: str | Path) -> Tables:
     """The shipped tables with those of the TOML file `path` in their place: [nodes.N5.wafer_price] and so on.
 
     Raises InputError for a quantity that no table has, or in a unit of another dimension.
     """
-    base, given = shipped(), read_quantities(read_toml(path), path)
+    base, given = shipped(), read_quantities(read_toml(Path(path)), path)
     for name, q in given.items():
         if name not in base:
             raise InputError(path, name, Phrase("an unknown quantity"), "the name of a shipped one")
