@@ -71,6 +71,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(path, "", Phrase(e), "valid TOML") from None
     except RecursionError:
         raise InputError(path, "", Phrase("nesting beyond any use"), "valid TOML") from None
+    except ValueError as e:  # integers of more digits than Python converts
+        raise InputError(path, "", Phrase(e), "valid TOML") from None
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:

@@ -224,3 +224,6 @@ def test_load_from_file_and_folder(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UTF-8"):
         load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("cores = " + "9" * 5000)
+    with pytest.raises(InputError, match="valid TOML"):
+        load(tmp_path / "bad.toml")
