@@ -189,6 +189,15 @@ def test_what_cannot_be_split_is_refused(p: Parallelism, field: str) -> None:
     assert not p.valid(model).any()
 
 
+@pytest.mark.parametrize("step, field", [
+    (Step.decode(-1, 10), "decode_sequences"), (Step.decode(1, float("nan")), "decode_context"),
+    (Step.prefill(1, np.array([5.0, -2.0])), "prefill_tokens"),
+])  # fmt: skip
+def test_impossible_steps_are_refused(step: Step, field: str) -> None:
+    with pytest.raises(InputError, match=f"step: {field}: found"):
+        operators(load("gpt-oss-20b"), step)
+
+
 def test_valid_marks_each_point() -> None:
     p = Parallelism(tp=np.array([1, 2, 3, 64]), ep=np.array([1, 2, 1, 64]))
     assert p.valid(load("gpt-oss-120b")).tolist() == [True, True, False, True]

@@ -41,8 +41,9 @@ def operators(
     the popularity of experts (0: equal; the exponent of a Zipf law). `latent`: how latent attention is
     computed. Where the fields of `step` and `parallelism` are arrays, so are those of the operators, and
     `parallelism` is taken to be valid (see `Parallelism.valid`); scalars are checked.
-    Raises InputError if the model cannot be split so.
+    Raises InputError if the model cannot be split so or a count of the step is negative or not a number.
     """
+    step.check()
     p = parallelism or Parallelism()
     if all(np.ndim(x) == 0 for x in (p.tp, p.ep, p.pp, p.attention_dp, p.dp)):
         p.check(model)

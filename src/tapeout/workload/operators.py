@@ -10,12 +10,13 @@ because energy follows the mean. Over pipeline stages, `repeats` are those of th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.errors import InputError
 from tapeout.model.architecture import Role
 
 Number = float | NDArray[Any]
@@ -126,6 +127,14 @@ class Step:
         return Step(
             prefill_sequences=sequences, prefill_tokens=tokens, prefill_context=context, prefill_heads=heads
         )
+
+    def check(self) -> None:
+        """Raise InputError if a count is negative or not a number."""
+        for f in fields(self):
+            value = np.asarray(0.0 if (given := getattr(self, f.name)) is None else given)
+            wrong = ~(value >= 0)
+            if wrong.any():
+                raise InputError("step", f.name, float(value[wrong].flat[0]), "a number of at least 0")
 
     @property
     def tokens(self) -> Number:
