@@ -217,5 +217,5 @@ def export(
         write_atomic(folder / name, json.dumps(table, indent=2) + "\n")
     write_atomic(folder / "tokenizer.json", tokenizer.to_str(pretty=False) + "\n")
     write_atomic(folder / "held_out.txt", CHAPTER_BREAK.join(sample))
-    write_atomic(folder / "LICENSE.note.txt", NOTE)
+    write_atomic(folder / "LICENSE.txt", NOTE)
     return metrics
