@@ -30,7 +30,9 @@ def mixture(shard: Shard, moe: MixtureOfExperts, count: int) -> Iterator[Operato
     exchanged = _exchanged(shard, moe)
     among = np.where(np.asarray(p.attention_dp) > 1, p.stage, 1)
     if exchanged is not None:
-        yield shard.collective("experts.dispatch", "all_to_all", count, among, p.stage, exchanged)
+        yield shard.collective(
+            "experts.dispatch", "all_to_all", count, among, p.stage, exchanged, f.activation
+        )
     r = routed(shard.step.tokens, moe.experts, moe.experts_per_token, p.ep, shard.skew)
     with np.errstate(invalid="ignore", divide="ignore"):
         rows = np.where(r.experts > 0, r.assignments / r.experts, 0.0)

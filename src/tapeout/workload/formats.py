@@ -51,6 +51,9 @@ class Formats:
     dense: str = "bf16"
     vector: str = "bf16"
     activation: str = "bf16"
+    exchange: str = (
+        "bf16"  # of what chips add up for each other or pass on; tokens go to experts as activations
+    )
     cache: str = "bf16"
     index_cache: str = "fp8"  # keys of a sparse-attention indexer
     state: str = "f32"  # state of linear attention

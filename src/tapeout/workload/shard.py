@@ -161,15 +161,23 @@ class Shard:
         )
 
     def collective(
-        self, name: str, kind: CollectiveKind, layers: Number, group: Number, span: Number, elements: Number
+        self,
+        name: str,
+        kind: CollectiveKind,
+        layers: Number,
+        group: Number,
+        span: Number,
+        elements: Number,
+        format: str | None = None,
     ) -> Operator:
-        """A collective on `elements` activations."""
-        payload = elements * bytes_of(self.formats.activation)
+        """A collective on `elements` numbers, in the format of exchanges unless another is given."""
+        format = format or self.formats.exchange
+        payload = elements * bytes_of(format)
         return Operator(
             name=name,
             kind="collective",
             role="communication",
             repeats=layers / np.asarray(self.parallelism.pp),
-            activation_format=self.formats.activation,
+            activation_format=format,
             collective=Collective(kind, group, span, payload),
         )
