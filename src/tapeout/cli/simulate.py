@@ -96,6 +96,8 @@ def simulate(
     slo: Annotated[str, typer.Option(help='such as "ttft p99 < 1s, tpot p99 < 30ms"')] = "",
     find: Annotated[bool, typer.Option("--find", help="the cheapest deployment that meets --slo")] = False,
     daily_messages: Annotated[float, typer.Option(help="messages per user and day, for --find")] = 10.0,
+    workers: Annotated[int, typer.Option(help="processes, for --find")] = 1,
+    ray: Annotated[str | None, typer.Option(help="address of a Ray cluster, for --find")] = None,
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="folder for the page, requests.parquet, trace.json")
@@ -115,7 +117,7 @@ def simulate(
     target = chip or accelerator or ""
     load = _load(trace, rate, clients, prompt, output, requests, scale, seed)
     if find:
-        _find(model, target, load, slo, max_step_tokens, daily_messages, seed, json)
+        _find(model, target, load, slo, max_step_tokens, daily_messages, seed, workers, ray, json)
         return
     chosen = Parallelism(tp=tp or attention_or_one(ep, attention_dp), ep=ep, pp=pp, attention_dp=attention_dp)
     explicit = tp is not None or (ep, pp, attention_dp) != (1, 1, 1)
@@ -309,34 +311,38 @@ def _print(result: SimulationResult, out: Path | None) -> None:
 
 
 def _find(
-    model: str, target: str, load: Any, slo: str, max_step_tokens: int, daily: float, seed: int, json: bool
+    model: str,
+    target: str,
+    load: Any,
+    slo: str,
+    max_step_tokens: int,
+    daily: float,
+    seed: int,
+    workers: int,
+    ray: str | None,
+    json: bool,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tapeout.errors import InputError
+    from tapeout.errors import InputError, Phrase
     from tapeout.model import load as load_model
-    from tapeout.serving.capacity import cheapest
+    from tapeout.serving.capacity import Search, cheapest
     from tapeout.serving.requests import Requests
     from tapeout.serving.slo import parse
     from tapeout.serving.targets import target_maker
     from tapeout.workload.parallelism import Parallelism
 
     if not isinstance(load, Requests):
-        raise InputError("--find", "", "a closed loop", "a load with arrival times: --trace or --rate")
+        raise InputError(
+            "--find", "", Phrase("a closed loop"), "a load with arrival times: --trace or --rate"
+        )
     if not slo:
-        raise InputError("--find", "--slo", "nothing", "the objectives to meet")
+        raise InputError("--find", "--slo", Phrase("nothing"), "the objectives to meet")
     make = target_maker(load_model(model), target)
-    log = Console(stderr=True, quiet=json)
-    found = cheapest(
-        make,
-        load,
-        parse(slo),
-        [Parallelism(tp=t) for t in (1, 2, 4, 8)],
-        max_step_tokens=max_step_tokens,
-        seed=seed,
-        progress=lambda words: log.print(f"trying {words}", style="dim"),
-    )
+    search = Search(make, load, parse(slo), max_step_tokens=max_step_tokens, seed=seed)
+    with Console(stderr=True, quiet=json).status("looking for the cheapest deployment"):
+        found = cheapest(search, [Parallelism(tp=t) for t in (1, 2, 4, 8)], workers, ray)
     best = found[0]
     assert best.chips is not None
     users = load.rate * 86_400 / _positive("--daily-messages", daily)

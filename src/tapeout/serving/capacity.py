@@ -8,11 +8,12 @@ replicas never hurt: each serves a thinner share of the same requests).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tapeout.errors import DoesNotHold, InputError
+from tapeout.errors import DoesNotHold, InputError, Phrase
+from tapeout.parallel import mapped
 from tapeout.serving.cluster import Cluster, Deployment, Outcome, Pool
 from tapeout.serving.costs import StepCosts
 from tapeout.serving.deploy import Target
@@ -21,8 +22,6 @@ from tapeout.serving.policy import EnginePolicy, Routing
 from tapeout.serving.requests import Requests
 from tapeout.serving.slo import Objective
 from tapeout.workload.parallelism import Parallelism
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -71,94 +70,90 @@ def holds(outcome: Outcome, objectives: tuple[Objective, ...]) -> str:
     return ""
 
 
-def cheapest(
-    make: Callable[[Parallelism], Target],
-    requests: Requests,
-    objectives: tuple[Objective, ...],
-    splits: Iterable[Parallelism],
-    batches: Iterable[int] = (32, 64, 128, 256),
-    max_step_tokens: int = 8192,
-    max_chips: int = 4096,
-    routing: Routing = "least_requests",
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Candidate]:
-    """All candidates, fewest chips first; those that cannot meet the objectives last.
+@dataclass(frozen=True)
+class Search:
+    """What to look for: everything but the way the model is split."""
 
-    Raises DoesNotHold if none does.
-    """
-    if not objectives:
-        raise InputError("--slo", "", "nothing", "at least one objective to find a deployment for")
-    found: list[Candidate] = []
-    best = max_chips
-    for split in splits:
+    make: Callable[[Parallelism], Target]
+    requests: Requests
+    objectives: tuple[Objective, ...]
+    batches: tuple[int, ...] = (32, 64, 128, 256)
+    max_step_tokens: int = 8192
+    max_chips: int = 4096
+    routing: Routing = "least_requests"
+    seed: int = 0
+
+    def split(self, parallelism: Parallelism) -> list[Candidate]:
+        """The candidates of one way of splitting the model, one for each batch limit."""
         try:
-            target = make(split)
+            target = self.make(parallelism)
             target.blocks()
         except InputError as e:
-            found.append(Candidate(split, 0, None, None, None, str(e)))
-            continue
-        for batch in batches:
-            policy = target.policy(max_sequences=batch, max_step_tokens=max(max_step_tokens, 2 * batch))
-            costs = target.costs(policy, _longest(requests))
-            if progress is not None:
-                progress(f"{Candidate(split, batch, None, None, None).label}, batch {batch}")
-            found.append(_smallest(target, policy, costs, requests, objectives, best, routing, seed))
+            return [Candidate(parallelism, 0, None, None, None, str(e))]
+        found: list[Candidate] = []
+        best = self.max_chips
+        for batch in self.batches:
+            tokens = max(self.max_step_tokens, 2 * batch)
+            policy = target.policy(max_sequences=batch, max_step_tokens=tokens)
+            costs = target.costs(policy, _longest(self.requests))
+            found.append(self._smallest(target, policy, costs, best))
             best = min(best, found[-1].chips or best)
-    found.sort(key=lambda c: (c.chips is None, c.chips or 0, -(c.max_sequences)))
+        return found
+
+    def _smallest(self, target: Target, policy: EnginePolicy, costs: StepCosts, max_chips: int) -> Candidate:
+        """The fewest replicas of `target` that hold, up to `max_chips` chips."""
+        most = max_chips // target.chips
+
+        def run(replicas: int) -> tuple[Outcome, str]:
+            pool = Pool(costs, policy, replicas, target.chips)
+            deployment = Deployment((pool,), self.routing, entry_seconds=target.entry_seconds)
+            outcome = Cluster(deployment, self.objectives, self.seed, keep=False).run(self.requests)
+            return outcome, holds(outcome, self.objectives)
+
+        def result(replicas: int | None, outcome: Outcome | None, why: str) -> Candidate:
+            chips = replicas * target.chips if replicas is not None else None
+            return Candidate(target.parallelism, policy.max_sequences, replicas, chips, outcome, why)
+
+        if most < 1:
+            return result(None, None, f"one replica is {target.chips} chips, more than {max_chips}")
+        guess = min(max(_guess(costs, policy, self.requests, self.objectives), 1), most)
+        low, high = 0, guess
+        kept, why = run(high)
+        while why:  # from the guess upwards until it holds
+            if high >= most:
+                return result(None, kept, why)
+            low, high = high, min(max(high + 1, int(high * 1.3)), most)
+            kept, why = run(high)
+        while high - low > 1:
+            middle = (low + high) // 2
+            outcome, why = run(middle)
+            if why:
+                low = middle
+            else:
+                high, kept = middle, outcome
+        return result(high, kept, "")
+
+
+def cheapest(
+    search: Search, splits: Sequence[Parallelism], workers: int = 1, ray: str | None = None
+) -> list[Candidate]:
+    """All candidates over `splits`, fewest chips first; those that cannot meet the objectives last. Splits are
+    tried in parallel by `workers` processes, or on the Ray cluster at `ray`.
+
+    Raises DoesNotHold if none meets the objectives.
+    """
+    if not search.objectives:
+        raise InputError("--slo", "", Phrase("nothing"), "at least one objective to find a deployment for")
+    found = [c for part in mapped(search.split, splits, workers, ray) for c in part]
+    found.sort(key=lambda c: (c.chips is None, c.chips or 0, -c.max_sequences))
     if not found or found[0].chips is None:
         reasons = "; ".join(sorted({c.why for c in found if c.why})[:3])
-        raise DoesNotHold(f"no deployment of up to {max_chips} chips meets the objectives: {reasons}")
+        raise DoesNotHold(f"no deployment of up to {search.max_chips} chips meets the objectives: {reasons}")
     return found
 
 
 def _longest(requests: Requests) -> int:
     return int((requests.prompt + requests.output).max()) + 1
-
-
-def _smallest(
-    target: Target,
-    policy: EnginePolicy,
-    costs: StepCosts,
-    requests: Requests,
-    objectives: tuple[Objective, ...],
-    max_chips: int,
-    routing: Routing,
-    seed: int,
-) -> Candidate:
-    most = max_chips // target.chips
-
-    def run(replicas: int) -> tuple[Outcome, str]:
-        pool = Pool(costs, policy, replicas, target.chips)
-        outcome = Cluster(Deployment((pool,), routing), objectives, seed, keep=False).run(requests)
-        return outcome, holds(outcome, objectives)
-
-    def result(replicas: int | None, outcome: Outcome | None, why: str) -> Candidate:
-        chips = replicas * target.chips if replicas is not None else None
-        return Candidate(target.parallelism, policy.max_sequences, replicas, chips, outcome, why)
-
-    if most < 1:
-        return result(None, None, f"one replica is {target.chips} chips, more than {max_chips}")
-    guess = min(max(_guess(costs, policy, requests, objectives), 1), most)
-    low, high, kept = 0, guess, None
-    why = ""
-    while True:  # from the guess upwards until it holds
-        outcome, why = run(high)
-        if not why:
-            kept = outcome
-            break
-        low = high
-        if high >= most:
-            return result(None, outcome, why)
-        high = min(max(high + 1, int(high * 1.3)), most)
-    while high - low > 1:
-        middle = (low + high) // 2
-        outcome, why = run(middle)
-        if why:
-            low = middle
-        else:
-            high, kept = middle, outcome
-    return result(high, kept, "")
 
 
 def _guess(

@@ -61,6 +61,7 @@ class Deployment:
     pools: tuple[Pool, ...]
     routing: Routing = "least_requests"
     transfer: Transfer | None = None
+    entry_seconds: float = 0.0  # from a request's arrival until an engine sees it
     admission: Admission = Admission()
     failures: Failures = Failures()
 
@@ -234,7 +235,11 @@ class Cluster:
     def _arrive(self, sequence: Sequence) -> None:
         self.arrived += 1
         self.in_flight += 1
-        self._route(sequence, self.front)
+        entry = self.deployment.entry_seconds
+        if entry > 0:
+            self._at(self.now + entry, lambda: self._route(sequence, self.front))
+        else:
+            self._route(sequence, self.front)
 
     def _route(self, sequence: Sequence, group: list[Replica]) -> None:
         up = group if all(r.up for r in group) else [r for r in group if r.up]

@@ -9,11 +9,16 @@ import numpy as np
 
 from tapeout.chip.spec import ChipSpec
 from tapeout.errors import InputError, Phrase
+from tapeout.estimate.accelerators import Accelerator
+from tapeout.estimate.accelerators import machine as make_machine
 from tapeout.estimate.chip import estimate_chips
 from tapeout.estimate.chip_constants import MEMORY_RESERVE
 from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_work import ChipWork, chip_formats
-from tapeout.estimate.machine import Machine
+from tapeout.estimate.engines import engine
+from tapeout.estimate.fitted import fitted
+from tapeout.estimate.parameters import Parameters
+from tapeout.estimate.published import formats_of
 from tapeout.estimate.step import estimate_step
 from tapeout.model.architecture import Model
 from tapeout.serving.costs import Array, Evaluate, StepCosts, tabulate
@@ -24,6 +29,7 @@ from tapeout.workload.formats import Formats
 from tapeout.workload.operators import Step
 from tapeout.workload.parallelism import Parallelism
 
+DEFAULT_ENGINE = "vllm-async"  # what most off-the-shelf accelerators are served with today
 # Share of memory that serving engines leave unused by default (vLLM's gpu_memory_utilization of 0.9).
 ENGINE_RESERVE = 0.10
 
@@ -43,6 +49,7 @@ class Target:
     capacity_bytes: float
     idle_watts: float
     reserve: float
+    entry_seconds: float = 0.0  # what a request spends before the engine sees it: HTTP, tokeniser, queues
 
     @property
     def chips(self) -> int:
@@ -72,22 +79,37 @@ class Target:
 
     @staticmethod
     def accelerator(
-        model: Model, machine: Machine, parallelism: Parallelism | None = None, formats: Formats | None = None
+        model: Model,
+        sheet: Accelerator,
+        parallelism: Parallelism | None = None,
+        formats: Formats | None = None,
+        backend: str = DEFAULT_ENGINE,
+        parameters: Parameters | None = None,
     ) -> Target:
-        """`model` on a group of off-the-shelf accelerators, through the calibrated equations."""
+        """`model` on a group of off-the-shelf accelerators under the serving engine `backend` (a generation of
+        `tapeout.estimate.engines`), through the calibrated equations. Steps with prompts run eagerly, as
+        they do there."""
         p = parallelism or Parallelism()
         p.check(model)
-        f = formats or Formats.stored(model)
+        fit = parameters or fitted()
+        f = formats or formats_of(model, "", "", "", [])
+        software = engine(backend, fit)
+        machine = make_machine(sheet, fit, software)
+        skew = machine.sustained.routing_skew
 
         def evaluate(step: Step) -> tuple[Array, Array]:
-            ranks = float(p.attention_dp)
-            rows = np.asarray(step.decode_sequences + step.prefill_sequences) / ranks
-            found = estimate_step(machine, operators(model, step, p, f), rows)
-            seconds = np.asarray(found.time_s * p.pp, float)
-            return seconds, np.asarray(found.energy_j * p.pp, float) * float(p.chips)
+            rows = np.asarray(step.decode_sequences) / float(p.attention_dp)
+            work = operators(model, step, p, f, skew=skew)
+            prompts = np.asarray(step.prefill_sequences * step.prefill_tokens) > 0
+            found = [estimate_step(machine, work, rows, eager=eager) for eager in (False, True)]
+            seconds = np.where(prompts, found[1].time_s, found[0].time_s)
+            joules = np.where(prompts, found[1].energy_j, found[0].energy_j)
+            return seconds * float(p.pp), joules * float(p.pp) * float(p.chips)
 
         capacity, idle = float(machine.memory_capacity), float(machine.power.idle_w)
-        return Target(machine.name, model, p, f, evaluate, capacity, idle, ENGINE_RESERVE)
+        return Target(
+            sheet.name, model, p, f, evaluate, capacity, idle, ENGINE_RESERVE, software.first_s
+        )  # fmt: skip
 
     @property
     def weight_share(self) -> float:

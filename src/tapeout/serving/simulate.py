@@ -115,7 +115,9 @@ def simulate(
             known.cache_bytes_per_token(None, "bf16") * bytes_of(found.formats.cache) / bytes_of("bf16")
         )
         transfer = Transfer(per_token, 0.0, bandwidth)
-    deployment = Deployment(pools, routing, transfer, admission or Admission(), failures or Failures())
+    deployment = Deployment(
+        pools, routing, transfer, found.entry_seconds, admission or Admission(), failures or Failures()
+    )
     prefix_tokens = requests.prefix_block if isinstance(requests, Requests) else 512
     cluster = Cluster(deployment, objectives, seed, keep, prefix_tokens=prefix_tokens)
     outcome = cluster.run(requests, progress)
