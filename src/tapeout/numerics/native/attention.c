@@ -163,5 +163,6 @@ TP_EXPORT void tp_attention(const float *q, const float *sinks, const int32_t *l
     if (kv_heads == 1 && all > 8 && all < 2 * MAX_ROWS) chunk = (all + 1) / 2 < MAX_ROWS ? (all + 1) / 2 : MAX_ROWS;
     attention a = {q, out, sinks, low, high, k, ks, v, vs, tokens, heads, kv_heads, dim, value_dim, positions, capacity,
                    tile, chunk, act_format, kv_format, factor};
-    tp_parallel(attend_task, &a, kv_heads * ((all + chunk - 1) / chunk));
+    int64_t each = chunk * positions * (dim + value_dim + 1000);
+    tp_parallel(attend_task, &a, kv_heads * ((all + chunk - 1) / chunk), each);
 }

@@ -26,8 +26,9 @@ enum { TP_MXFP4 = 0, TP_MXINT8 = 1, TP_MXFP8 = 2, TP_MXINT15 = 3, TP_MXINT8_PACK
 extern TP_EXPORT int tp_level; /* instruction set in use */
 
 typedef void (*tp_task)(void *context, int64_t task);
-/* Run task(context, 0 .. count-1) on the pool's threads and this one; returns when all are done. */
-void tp_parallel(tp_task task, void *context, int64_t count);
+/* Run task(context, 0 .. count-1) on the pool's threads and this one; returns when all are done. `work_each` is the
+ * size of a task in multiply-accumulates of 8 bits (a vector operation counts for about a hundred). */
+void tp_parallel(tp_task task, void *context, int64_t count, int64_t work_each);
 /* This thread's scratch memory number `slot`, at least `bytes` long, 64-byte aligned. */
 void *tp_scratch(int slot, size_t bytes);
 

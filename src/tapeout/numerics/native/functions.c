@@ -93,5 +93,5 @@ static void map_task(void *context, int64_t task) {
 
 TP_EXPORT void tp_map(int which, const float *x, float *y, int64_t n) {
     map_job j = {which, x, y, n};
-    tp_parallel(map_task, &j, (n + 4095) / 4096);
+    tp_parallel(map_task, &j, (n + 4095) / 4096, 4096 * 200);
 }

@@ -157,5 +157,6 @@ TP_EXPORT void tp_matmul(int act_format, const uint8_t *act_codes, const uint8_t
     tp_rows rows = tp_prepare_rows(act_format, format, act_codes, act_scales, m, blocks, range,
                                    tp_scratch(4, tp_rows_bytes(m, count)));
     product p = {{format, codes, scales, n, blocks}, code_stride, scale_stride, expert, offset, index, bias, range, rows, out};
-    tp_parallel(product_task, &p, groups * ((n + TP_TILE - 1) / TP_TILE));
+    int64_t each = count * 512 * (offset[groups] / groups + 8) * (rows.wide ? 10 : 1);
+    tp_parallel(product_task, &p, groups * ((n + TP_TILE - 1) / TP_TILE), each);
 }

@@ -1,28 +1,31 @@
 /* A pool of threads for loops of independent tasks, and each thread's scratch memory.
  *
- * Workers spin briefly before they sleep, since decode issues a loop every few tens of microseconds. A second
- * caller, or a process forked from the pool's owner, runs its loop by itself.
+ * Workers spin briefly before they sleep, since decode issues a loop every few tens of microseconds. A loop ends when
+ * its tasks are done: a worker that the system has not scheduled yet is not waited for, and finds the loop closed.
+ * A second caller, or a process forked from the pool's owner, runs its loop by itself.
  */
 #include "common.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #define MAX_THREADS 64
 #define SPIN 4000
+#define SMALL 1000000 /* work not worth a second thread: about 20 microseconds */
 
 TP_EXPORT int tp_level = TP_SCALAR;
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER, sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
-static int threads = 1, started = 0;
+static int threads = 1, started = 0, sleepers = 0;
 static pid_t pool_pid = 0;
 static tp_task job_task;
 static void *job_context;
 static int64_t job_count;
 static atomic_llong job_next;
-static atomic_int job_generation, job_wanted, job_active;
+static atomic_int job_generation, job_wanted, job_open, job_running;
 
 static void pause_cpu(void) {
 #if TP_X86
@@ -61,13 +64,16 @@ static void *worker(void *argument) {
         while (atomic_load(&job_generation) == seen) {
             if (++spin < SPIN) { pause_cpu(); continue; }
             pthread_mutex_lock(&sleep_lock);
+            sleepers++;
             while (atomic_load(&job_generation) == seen) pthread_cond_wait(&wake, &sleep_lock);
+            sleepers--;
             pthread_mutex_unlock(&sleep_lock);
         }
         seen = atomic_load(&job_generation);
         if (index < atomic_load(&job_wanted)) {
-            work();
-            atomic_fetch_sub(&job_active, 1);
+            atomic_fetch_add(&job_running, 1); /* before looking whether the loop is open: see tp_parallel */
+            if (atomic_load(&job_open)) work();
+            atomic_fetch_sub(&job_running, 1);
         }
     }
     return NULL;
@@ -91,9 +97,9 @@ TP_EXPORT void tp_set_threads(int count) {
     pthread_mutex_unlock(&owner);
 }
 
-void tp_parallel(tp_task task, void *context, int64_t count) {
+void tp_parallel(tp_task task, void *context, int64_t count, int64_t work_each) {
     unsigned rounding = standard_rounding();
-    if (count > 1 && threads > 1 && pthread_mutex_trylock(&owner) == 0) {
+    if (count > 1 && count * work_each > SMALL && threads > 1 && pthread_mutex_trylock(&owner) == 0) {
         if (!pool_pid) pool_pid = getpid();
         int helpers = 0;
         if (pool_pid == getpid()) {
@@ -103,18 +109,18 @@ void tp_parallel(tp_task task, void *context, int64_t count) {
         job_task = task, job_context = context, job_count = count;
         atomic_store(&job_next, 0);
         atomic_store(&job_wanted, helpers);
-        atomic_store(&job_active, helpers);
         if (helpers) {
+            atomic_store(&job_open, 1);
             pthread_mutex_lock(&sleep_lock);
             atomic_fetch_add(&job_generation, 1);
-            pthread_cond_broadcast(&wake);
+            if (sleepers) pthread_cond_broadcast(&wake);
             pthread_mutex_unlock(&sleep_lock);
         }
         work();
-        int spin = 0;
-        while (atomic_load(&job_active) > 0) {
+        atomic_store(&job_open, 0);
+        for (int spin = 0; atomic_load(&job_running) > 0;) {
             if (++spin < SPIN) pause_cpu();
-            else usleep(20), spin = 0;
+            else sched_yield(), spin = 0;
         }
         pthread_mutex_unlock(&owner);
     } else {

@@ -136,5 +136,5 @@ static void quantise_task(void *context, int64_t task) {
 TP_EXPORT void tp_quantise(int source, int format, const void *x, int64_t stride, int64_t rows, int64_t k,
                            uint8_t *codes, uint8_t *scales) {
     quantise_job j = {source, format, x, stride, rows, k, codes, scales};
-    tp_parallel(quantise_task, &j, (rows + TP_TILE - 1) / TP_TILE);
+    tp_parallel(quantise_task, &j, (rows + TP_TILE - 1) / TP_TILE, TP_TILE * k * 50);
 }

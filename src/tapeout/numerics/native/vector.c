@@ -170,9 +170,9 @@ static void loop_task(void *context, int64_t task) {
 
 /* `work`: roughly how much one row is; small loops are not worth waking threads for */
 static void rows_loop(void (*each)(vector_job *, int64_t), vector_job *j, int64_t work) {
-    int64_t per = 1 + 32768 / (work + 1);
+    int64_t per = 1 + 8192 / (work + 1);
     loop_job l = {each, j, per};
-    tp_parallel(loop_task, &l, (j->rows + per - 1) / per);
+    tp_parallel(loop_task, &l, (j->rows + per - 1) / per, per * work * 50);
 }
 
 TP_EXPORT void tp_add(const float *a, const float *b, int64_t n, float *out) {
