@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +56,7 @@ def main() -> None:
                 f.write(source[: min(left, len(source))].data)
                 left -= min(left, len(source))
     size = (options.folder / "model.safetensors").stat().st_size
-    print(
-        f"{options.folder}: {size / 2**30:.2f} GiB, {re.sub(r'(?<=.)(?=(...)+$)', ',', str(model.parameters))} parameters"
-    )
+    print(f"{options.folder}: {size / 2**30:.2f} GiB, {model.parameters:,} parameters")
 
 
 if __name__ == "__main__":

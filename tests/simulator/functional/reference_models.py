@@ -22,6 +22,13 @@ YARN = {
     "beta_fast": 32.0,
     "beta_slow": 1.0,
 }
+NO_RANK = {"q_lora_rank": None, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+WINDOWS = {
+    "sliding_window": 24,
+    "query_pre_attn_scalar": 32,
+    "num_hidden_layers": 6,
+    "tie_word_embeddings": True,
+}
 DEEPSEEK: dict[str, Any] = {
     "q_lora_rank": 64, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
     "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 4, "topk_group": 2, "n_shared_experts": 1,
