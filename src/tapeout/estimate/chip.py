@@ -124,7 +124,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             ways = d.ways(s.format)
             cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block)
             if s.values:
-                cycles = cycles + product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
+                # Both operands are activations: whichever makes the better product stays in the rows.
+                values = product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
+                turned = product_cycles(d, rate, ways, s.v, s.m, s.n, s.products, block)[0]
+                cycles = cycles + np.minimum(values, turned)
             matrix = cycles * cycle
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.

@@ -1,11 +1,12 @@
 """Cycles of our matrix engines on one operator: tiles, partial tiles, split contractions, fill and drain.
 
-An engine of rows × columns units holds activations in its rows while weights stream through its
-columns: in a cycle each column takes one 32-element block of weights (of MXFP4 one for each of two outputs
-at double rate; of BF16 a quarter of one), and every unit of the column multiplies it with the block its row
-holds. A tile is `rows` tokens × `columns` outputs (or twice as many). An accumulator takes a block every
-INTERLEAVE cycles, so a core works on at least that many tiles in turn, or idles. With fewer tokens than
-rows the rows split the contraction; with fewer tiles than keep the cores busy the cores do.
+As in `tapeout.chip.rtl.matrix_engine`: the contraction is walked in steps of one 32-element block. A step
+loads a block into each row, one row per cycle, and streams the weights that meet it, one word per column and
+cycle (a block for each of two outputs with double-rate MXFP4; a quarter of a block of BF16). A core that
+works on t words (columns × ways outputs each) for h rows spends max(t, h) cycles a step, and at least
+LOOP unless free rows hold further blocks of the contraction; then h × t cycles to drain its sums, while the
+next product runs. So the cores share a product by outputs only as long as each keeps about as many words
+as rows, and by contraction beyond that, as far as draining the partial sums takes no longer.
 """
 
 from __future__ import annotations
@@ -42,18 +43,23 @@ def product_cycles(
     bytes of a block of weights in the scratchpad, which has to deliver them: each once per row tile.
     """
     row_tiles = np.ceil(m / d.rows)
-    tiles = row_tiles * (np.ceil(n / (d.columns * ways)) * products)
-    split = np.maximum(np.floor(d.rows / m), 1.0)  # of the contraction over the rows
-    groups = np.ceil(tiles / INTERLEAVE)
-    cores = np.maximum(np.floor(d.cores / groups), 1.0)  # … and over cores
-    blocks = np.ceil(k / BLOCK)
-    # Splitting finer than blocks leaves the rest idle, as does a last round with fewer tiles than cores.
-    steps = np.ceil(blocks / (split * np.minimum(cores, blocks) * rate))
-    rounds = np.maximum(np.ceil(tiles / d.cores), INTERLEAVE)
-    # The scratchpad feeds every column each cycle, a different block for each part of a split contraction.
-    fed = d.columns * ways * np.minimum(split, blocks) * rate * block_bytes
+    height = np.minimum(m, d.rows)
+    least = np.maximum(height, INTERLEAVE / np.maximum(np.floor(d.rows / m), 1.0))  # cycles of a step
+    words = np.ceil(n / (d.columns * ways))
+    products = row_tiles * products
+    blocks = np.ceil(k / BLOCK) / rate
+    # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
+    # long as the steps take, nor than there are blocks.
+    tiles = products * words
+    drain = np.sqrt(blocks * (least / height) * d.cores / tiles)
+    shared = np.minimum(d.cores / np.ceil(tiles / least), drain)
+    shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
+    held = np.ceil(tiles * shared / d.cores)  # words of a core
+    busy = np.maximum(np.ceil(products * np.maximum(words, least) * shared / d.cores), least)
+    # The scratchpad feeds every column each cycle, and a row.
+    fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)
-    return rounds * steps * stall, row_tiles
+    return np.maximum(busy * np.ceil(blocks / shared) * stall, held * height), row_tiles
 
 
 def overhead_cycles(d: DesignArrays) -> Number:
