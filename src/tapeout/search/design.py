@@ -14,7 +14,7 @@ from tapeout.chip.spec import NODES, ChipSpec
 from tapeout.errors import DoesNotHold, InputError
 from tapeout.estimate.accelerators import catalog
 from tapeout.estimate.chip_work import chip_formats
-from tapeout.estimate.parameters import Parameters
+from tapeout.estimate.fitted import fitted
 from tapeout.model.architecture import Model
 from tapeout.physical.area import area, outline
 from tapeout.physical.cost import die_yield, unit_cost
@@ -27,7 +27,7 @@ from tapeout.search.owning import Owning
 from tapeout.search.points import points
 from tapeout.search.problem import Problem
 from tapeout.search.reasons import reasons
-from tapeout.search.result import Case, DesignResult, Range, Silicon
+from tapeout.search.result import Case, DesignResult, Range, Silicon, Step
 from tapeout.search.rivals import Contender, Rival
 from tapeout.search.scenario import OBJECTIVES, Objective, Scenario
 from tapeout.search.silicon import silicon_of
@@ -194,16 +194,16 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
     operation = best_operation(service, fits, pts, scenario, objective, hourly)
     assert operation is not None, "the search found a point that holds the model"
     sure = ranges(model, spec, scenario, formats, operation, options.owning, options.seed)
-    parameters = Parameters.priors()
+    parameters = fitted()
     sheets = catalog()
     chosen = tuple(sheets) if options.accelerators is None else options.accelerators
     contenders = [Contender.of(sheets[key], model, parameters) for key in chosen]
     rivals = tuple(c.rival(scenario, pts, objective) for c in contenders)
     against = next((c for c in contenders if c.sheet.key == AGAINST), None)
     start = next((r for r in rivals if r.key == AGAINST), None)
-    steps: tuple[Any, ...] = ()
+    steps: tuple[Step, ...] = ()
     if against is not None and start is not None and start.operation is not None and start.operation.meets:
-        steps = reasons(model, spec, scenario, pts, options, against, start, operation)
+        steps = reasons(model, spec, scenario, pts, against, hourly)
     return DesignResult(
         model=model,
         scenario=scenario,

@@ -46,7 +46,7 @@ class Work:
             Step.decode(batch.astype(float), scenario.decode_context),
             grid,
             formats,
-            skew=scenario.skew,
+            skew=scenario.zipf,
             # Sequences are at every stage of their life; memory is paged.
             resident_sequences=batch * np.asarray(grid.pp),
             resident_context=np.minimum(scenario.decode_context + 1, whole),
@@ -64,7 +64,7 @@ def prefill_work(model: Model, scenario: Scenario, splits: Parallelism, formats:
     """One mean prompt on every rank."""
     ranks = np.asarray(splits.attention_dp, dtype=float)
     step = Step.prefill(ranks, scenario.fresh_tokens, scenario.cached_tokens)
-    return ChipWork.of(model, step, splits, formats, skew=scenario.skew)
+    return ChipWork.of(model, step, splits, formats, skew=scenario.zipf)
 
 
 def service_of(

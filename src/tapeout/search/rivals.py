@@ -48,11 +48,11 @@ def machine_service(
     grid, batch = points.grid()
     ranks = np.asarray(grid.attention_dp)
     decode = operators(
-        model, Step.decode(batch.astype(float), scenario.decode_context), grid, formats, skew=scenario.skew
+        model, Step.decode(batch.astype(float), scenario.decode_context), grid, formats, skew=scenario.zipf
     )
     d = estimate_step(machine, decode, batch / ranks)
     step = Step.prefill(ranks.astype(float), scenario.fresh_tokens, scenario.cached_tokens)
-    prefill = operators(model, step, grid, formats, skew=scenario.skew)
+    prefill = operators(model, step, grid, formats, skew=scenario.zipf)
     p = estimate_step(machine, prefill, 1.0, eager=True)
     service = serve(
         scenario,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tapeout.errors import InputError
+from tapeout.estimate.fitted import fitted
 from tapeout.fields import Fields
 from tapeout.files import read_toml
 
@@ -38,9 +39,9 @@ class Scenario:
 
     `tpot_ms`: longest mean time per output token; `ttft_ms`: longest time to first token on an idle replica
     (None: no limit). `serving`: prefill interleaved with decoding on the same chips, or on chips of its own
-    (same chip-time per token, but decoding is not delayed). `batch`: sequences decoded together on a replica; None:
-    the best. `skew`: Zipf exponent of the popularity of experts, 0 for equal. `batches` and `contexts`: what the report
-    tabulates.
+    (same chip-time per token, but decoding is not delayed). `batch`: sequences decoded together on a replica;
+    None: the best. `skew`: Zipf exponent of the popularity of experts, 0 for equal; None: what measured
+    serving shows. `batches` and `contexts`: what the report tabulates.
     """
 
     traffic: tuple[Traffic, ...] = (Traffic(7680, 1024),)
@@ -48,9 +49,14 @@ class Scenario:
     ttft_ms: float | None = 2000.0
     serving: Serving = "interleaved"
     batch: int | None = None
-    skew: float = 0.0
+    skew: float | None = None
     batches: tuple[int, ...] = (1, 8, 64, 256)
     contexts: tuple[int, ...] = (1024, 8192, 32768, 131072)
+
+    @property
+    def zipf(self) -> float:
+        """The exponent of the popularity of experts."""
+        return fitted().values["routing_skew"] if self.skew is None else self.skew
 
     def _mean(self, value: Any, weight: Any = lambda t: 1.0) -> float:
         total = sum(t.share * weight(t) for t in self.traffic)
@@ -136,7 +142,7 @@ def parse_scenario(table: dict[str, Any], where: object) -> Scenario:
         ttft_ms=f.number("ttft_ms", d.ttft_ms, low=1e-3, high=1e9),
         serving=f.text("serving", d.serving, choices=get_args(Serving)),  # type: ignore[arg-type]
         batch=f.integer("batch", None, high=1_000_000),
-        skew=f.number("skew", 0.0, high=10.0),
+        skew=f.number("skew", None, high=10.0),
         batches=_integers(f, "batches", d.batches, 1_000_000),
         contexts=_integers(f, "contexts", d.contexts, LONGEST),
     )
