@@ -82,7 +82,7 @@ def test_cores_share_about_as_well_as_the_best_split(
 
 def test_usual_products_share_as_well_as_the_best_split() -> None:
     rng, ratios = np.random.default_rng(0), []
-    for _ in range(100):
+    for _ in range(400):
         rows, columns, cores = (int(rng.choice(x)) for x in ([4, 16], [4, 16], [2, 5, 9]))
         m, n, k = int(rng.integers(1, 200)), int(rng.integers(64, 3000)), int(rng.integers(64, 3000))
         d = design(rows=rows, columns=columns, cores=cores, scratchpad_bytes_per_cycle=1e9)
