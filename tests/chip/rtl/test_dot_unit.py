@@ -21,7 +21,13 @@ from tapeout.simulator.rtl.lint import lint
 from tapeout.simulator.rtl.simulation import simulate
 
 pytestmark = pytest.mark.verilator
-CONFIGURATIONS = [(("mxfp4",), 1), (("mxfp4",), 2), (("mxint8",), 1), (("mxfp4", "mxint8"), 1), (("mxfp4", "mxint8"), 2)]
+CONFIGURATIONS = [
+    (("mxfp4",), 1),
+    (("mxfp4",), 2),
+    (("mxint8",), 1),
+    (("mxfp4", "mxint8"), 1),
+    (("mxfp4", "mxint8"), 2),
+]
 
 
 class Bench(Block):
@@ -47,7 +53,9 @@ class Bench(Block):
         m = Module()
         u = place(m, "unit", self.unit)
         triples = Cat(
-            ((lane := self.activations.word_select(i, 8).as_signed()) + Cat(Const(0, 1), lane).as_signed())[:10]
+            ((lane := self.activations.word_select(i, 8).as_signed()) + Cat(Const(0, 1), lane).as_signed())[
+                :10
+            ]
             for i in range(32)
         )
         m.d.comb += [
@@ -93,13 +101,14 @@ def test_dot_unit_equals_its_twin(formats: tuple[str, ...], ways: int) -> None:
     weight_scales = np.stack([scales(rng, n) for _ in range(ways)], axis=1)
     # half of the pairs near the subnormal edge
     edge = rng.random(n) < 0.5
-    weight_scales[:, 0] = np.where(edge, np.clip(139 - scale + rng.integers(-28, 12, n), 0, 254), weight_scales[:, 0])
+    weight_scales[:, 0] = np.where(
+        edge, np.clip(139 - scale + rng.integers(-28, 12, n), 0, 254), weight_scales[:, 0]
+    )
     accumulator = np.stack([bits(rng, n) for _ in range(ways)], axis=1)
     # and half of the accumulators near what is added to them
     near = np.clip((scale + weight_scales[:, 0] - 125 + rng.integers(-24, 24, n)), 0, 254)
-    accumulator[:, 0] = np.where(
-        rng.random(n) < 0.5, (near << 23).astype(np.uint32) | (accumulator[:, 0] & np.uint32(0x807FFFFF)), accumulator[:, 0]
-    )
+    beside = (near << 23).astype(np.uint32) | (accumulator[:, 0] & np.uint32(0x807FFFFF))
+    accumulator[:, 0] = np.where(rng.random(n) < 0.5, beside, accumulator[:, 0])
     int8 = rng.integers(0, 2, n) if len(formats) == 2 else np.full(n, formats == ("mxint8",))
     got = sim.table(
         {"codes": words(codes), "weight_scales": sum(weight_scales[:, i] << (8 * i) for i in range(ways)),
@@ -110,11 +119,17 @@ def test_dot_unit_equals_its_twin(formats: tuple[str, ...], ways: int) -> None:
     for way in range(ways):
         fp4 = MXFP4.table[nibbles(codes)][:, 32 * way : 32 * way + 32]
         as_fp4 = dot_unit.twin(activations, scale, fp4, weight_scales[:, way], 1, accumulator[:, way])
-        as_int8 = dot_unit.twin(activations, scale, codes.view(np.int8), weight_scales[:, way], 6, accumulator[:, way])
+        as_int8 = dot_unit.twin(
+            activations, scale, codes.view(np.int8), weight_scales[:, way], 6, accumulator[:, way]
+        )
         counts = (int8 == 0) if way else np.ones(n, bool)
         want = np.where(int8 == 1, as_int8, as_fp4)
         wrong = np.flatnonzero((got[:, way] != want) & counts)
-        assert not len(wrong), (way, len(wrong), [(hex(got[i, way]), hex(want[i]), int8[i]) for i in wrong[:4]])
+        assert not len(wrong), (
+            way,
+            len(wrong),
+            [(hex(got[i, way]), hex(want[i]), int8[i]) for i in wrong[:4]],
+        )
 
 
 @pytest.mark.parametrize(("formats", "ways"), CONFIGURATIONS)

@@ -60,3 +60,17 @@ def shift_left(m: Module, value: Value, amount: Value, name: str = "shifted") ->
         value = Signal(width, name=f"{name}_{i}")
         m.d.comb += value.eq(kept)
     return value
+
+
+def increment(m: Module, value: Value, up: Value, name: str = "up") -> Signal:
+    """value + up, one bit wider, in logarithmic depth: a bit flips where every bit below it is one."""
+    ones: list[Value] = list(value)  # after step k, ones[i] covers up to 2^k bits that end at i (Sklansky)
+    step = 1
+    while step < len(ones):
+        for i in range(len(ones)):
+            if i & step:
+                ones[i] = ones[i] & ones[(i & ~(step - 1)) - 1]
+        step *= 2
+    result = Signal(len(value) + 1, name=name)
+    m.d.comb += result.eq(Cat(value, Const(0, 1)) ^ (Cat(Const(1, 1), *ones) & up.replicate(len(value) + 1)))
+    return result

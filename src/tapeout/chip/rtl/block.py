@@ -152,8 +152,13 @@ def verilog(block: Block) -> Verilog:
             ):
                 design.run_pass(f"tee -q {command}")
             body = target.read_text().split("*/", 1)[1]  # without Yosys' version line
+            body = _ZEROED_MEMORY.sub("", body)
             parts.append(_renumbered(body.strip()) + "\n")
     return Verilog(block.module_name, ports_of(block), "\n".join(parts), not block.combinational)
+
+
+# Memories start with what they start with; only tables of constants (nonzero) keep their contents.
+_ZEROED_MEMORY = re.compile(r"^ *initial begin\n(?: *\S+ *\[\d+\] = \d+'h0+;\n)+ *end\n", re.M)
 
 
 def _renumbered(text: str) -> str:

@@ -39,7 +39,9 @@ def digit_from_high_nibble(nibble: Value) -> Value:
     return Cat(nibble[:2], nibble[2], nibble[3] & ~nibble[2], nibble[3])
 
 
-def recode(m: Module, codes: Value, int8: Value, formats: tuple[str, ...], halves: int, lanes: int) -> list[Value]:
+def recode(
+    m: Module, codes: Value, int8: Value, formats: tuple[str, ...], halves: int, lanes: int
+) -> list[Value]:
     """The digits of one column's weight word: for each half, lanes × DIGIT_BITS bits.
 
     `codes`: 8 × lanes bits. MXINT8: byte i is lane i; half 0 has the low nibbles, half 1 the high ones. MXFP4:

@@ -28,7 +28,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
 from tapeout.chip.rtl import fp32_add
-from tapeout.chip.rtl.bits import leading_zeros, shift_left, shift_right_sticky
+from tapeout.chip.rtl.bits import increment, leading_zeros, shift_left, shift_right_sticky
 from tapeout.chip.rtl.block import Block, delay, place, register
 from tapeout.chip.rtl.digits import DIGIT_BITS
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN, INFINITY, Fp32Add
@@ -47,11 +47,13 @@ class DotUnit(Block):
     activations: 8-bit two's complement; triples: three times those, 10 bits; scale: their E8M0 code. These
     belong to the digits in the register.
     int8: the mode of the digits in the register. accumulator: the operands read in cycle ACCUMULATE.
-    sums: what to register as the new accumulators, in cycle ACCUMULATE + LOOP - 1. With MXINT8 weights and two ways only
-    the first counts.
+    sums: what to register as the new accumulators, in cycle ACCUMULATE + LOOP - 1. With MXINT8 weights and two
+    ways only the first counts.
     """
 
-    def __init__(self, formats: tuple[str, ...] = ("mxfp4", "mxint8"), ways: int = 2, lanes: int = 32) -> None:
+    def __init__(
+        self, formats: tuple[str, ...] = ("mxfp4", "mxint8"), ways: int = 2, lanes: int = 32
+    ) -> None:
         self.formats, self.ways, self.lanes = tuple(sorted(formats)), ways, lanes
         if not set(formats) <= {"mxfp4", "mxint8"} or not formats:
             raise ValueError(f"formats {formats}")
@@ -183,7 +185,9 @@ class DotUnit(Block):
                 inverted = multiple ^ negative.replicate(TRIPLE_BITS)
                 offset = Cat(inverted[:9], ~inverted[9])
                 zeros = Const(0, 2 * place_) if place_ else None
-                terms += [Cat(zeros, offset), Cat(zeros, negative)] if zeros is not None else [offset, negative]
+                terms += (
+                    [Cat(zeros, offset), Cat(zeros, negative)] if zeros is not None else [offset, negative]
+                )
             lanes.append(terms)
         return lanes, self.lanes * (1 + 4) << 9
 
@@ -221,8 +225,7 @@ class DotUnit(Block):
         padded = Cat(Const(0, 25 - len(normal)), normal)
         shifted, lost = shift_right_sticky(m, padded, amount, pre + "right")
         up = shifted[0] & (lost | shifted[1])
-        rounded = Signal(31, name=pre + "rounded")
-        m.d.comb += rounded.eq(Cat(shifted[1:24], Mux(low, 0, field[:8])) + up)
+        rounded = increment(m, Cat(shifted[1:24], Mux(low, 0, field[:8])), up, pre + "rounded")[:31]
         overflow = ~field[-1] & (field >= 255) & ~empty
         word = register(m, Mux(overflow, INFINITY, rounded), pre + "word")
         return Mux(nan5, CANONICAL_NAN, Cat(word, sign5))

@@ -21,7 +21,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from tapeout.chip.rtl.bits import leading_zeros, shift_left, shift_right_sticky
+from tapeout.chip.rtl.bits import increment, leading_zeros, shift_left, shift_right_sticky
 from tapeout.chip.rtl.block import Block, register
 from tapeout.numerics import fp32
 
@@ -96,9 +96,10 @@ class Fp32Add(Block):
 
         # 4: significand3 is sticky, guard, then 23 fraction bits; a carry out of the fraction is the exponent's
         up = significand3[1] & (significand3[0] | significand3[2])
-        rounded = Signal(33)
-        add += rounded.eq(Cat(significand3[2:25], field3) + up)
-        overflow = (rounded[23:32] >= 255) | flags3[1]
+        rounded = increment(m, Cat(significand3[2:25], field3[:8]), up, "rounded")
+        # all ones are odd, so there the guard bit alone decides
+        carried = significand3[1:25].all() & field3[1:8].all()
+        overflow = carried | field3[:8].all() | field3[8] | flags3[1]
         result = Mux(overflow, Cat(Const(INFINITY, 31), flags3[2]), Cat(rounded[:31], flags3[2]))
         domain = m.d.sync if self.registered else m.d.comb
         domain += self.y.eq(Mux(flags3[0], CANONICAL_NAN, result))

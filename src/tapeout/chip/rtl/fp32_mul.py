@@ -21,7 +21,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from tapeout.chip.rtl.bits import leading_zeros, shift_left, shift_right_sticky
+from tapeout.chip.rtl.bits import increment, leading_zeros, shift_left, shift_right_sticky
 from tapeout.chip.rtl.block import Block, register
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN, INFINITY
 from tapeout.numerics import fp32
@@ -81,9 +81,10 @@ class Fp32Mul(Block):
 
         # 5
         up = significand4[1] & (significand4[0] | significand4[2])
-        rounded = Signal(34)
-        add += rounded.eq(Cat(significand4[2:25], field4) + up)
-        overflow = (rounded[23:33] >= 255) | flags4[1]
+        rounded = increment(m, Cat(significand4[2:25], field4[:8]), up, "rounded")
+        # all ones are odd, so there the guard bit alone decides
+        carried = significand4[1:25].all() & field4[1:8].all()
+        overflow = carried | field4[:8].all() | field4[8:].any() | flags4[1]
         result = Mux(overflow, Cat(Const(INFINITY, 31), flags4[2]), Cat(rounded[:31], flags4[2]))
         m.d.sync += self.y.eq(Mux(flags4[0], CANONICAL_NAN, result))
         return m

@@ -15,6 +15,8 @@ WAIVED = {
     "UNUSEDSIGNAL": "upper bits of sums whose range is known, and aliases of ports, are left to synthesis",
     "PINCONNECTEMPTY": "outputs of placed blocks that this parent does not need",
 }
+# `!vector` is how Yosys writes a comparison with zero, and means that.
+LOGICAL_NOT = "Logical operator LOGNOT expects 1 bit"
 
 
 def lint(design: Verilog) -> list[str]:
@@ -28,4 +30,4 @@ def lint(design: Verilog) -> list[str]:
             command, capture_output=True, text=True, env={"VERILATOR_ROOT": str(verilator_root())}
         )
         lines = [x.replace(str(path), "design.v") for x in done.stderr.splitlines() if x.startswith("%")]
-        return [x for x in lines if not x.startswith("%Error: Exiting")]
+        return [x for x in lines if not x.startswith("%Error: Exiting") and LOGICAL_NOT not in x]
