@@ -8,7 +8,7 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ("chips", "design", "models", "simulate")
+VERBS: tuple[str, ...] = ("calibrate", "chips", "design", "models", "simulate", "validate")
 
 app = typer.Typer(
     name="tapeout",

@@ -18,7 +18,7 @@ from tapeout.estimate.engines import Engine, engine
 from tapeout.estimate.least_squares import Fit, least_squares
 from tapeout.estimate.machine import Machine
 from tapeout.estimate.packed import Packed, pack, seconds
-from tapeout.estimate.parameters import ENGINE, HARDWARE, Parameters
+from tapeout.estimate.parameters import ENGINE, HARDWARE, POWER, Parameters
 from tapeout.estimate.prediction import arrays, groups, predict_points
 from tapeout.estimate.published import Point, Row
 from tapeout.estimate.serving_point import batch_limit, next_batch, steps
@@ -26,7 +26,8 @@ from tapeout.estimate.serving_point import batch_limit, next_batch, steps
 Array = NDArray[np.float64]
 
 TPOT_SCALE = 0.08  # a residual of this size (logarithm) is one standard deviation
-TTFT_SCALE = 0.5  # looser: what clients, tokenisers and queues add is in no equation
+JOULES_SCALE = 0.10
+TTFT_SCALE = 0.3  # looser: what clients, tokenisers and queues add is in no equation
 FITTED = tuple(p for p in HARDWARE + ENGINE if p.fitted)
 
 
@@ -41,8 +42,8 @@ class Problem:
     mixed: Packed
     batch: Array
     chunks: Array
-    prompt: Array
-    output: Array
+    carrying: Array
+    together: Array
     concurrency: Array
     ranks: Array
     passes: Array
@@ -63,11 +64,9 @@ class Problem:
         host = of("step_s") + of("sequence_s") * self.batch / self.ranks
         decode = seconds(self.decode, machines) + host
         mixed = seconds(self.mixed, machines) + host + of("eager_s") * self.mixed.kernels
-        extra = np.maximum(mixed - decode, 0.0)
-        carried = self.batch / self.output / self.passes
-        tpot = self.passes * (decode + carried * self.chunks * extra)
-        first = of("first_s") + self.passes * (0.5 * decode + self.chunks * mixed)
-        return tpot, first + of("wave") * self.concurrency * self.chunks * mixed
+        tpot = self.passes * (decode + self.carrying * np.maximum(mixed - decode, 0.0))
+        first = of("first_s") + self.passes * (of("first_steps") * decode + self.chunks * mixed)
+        return tpot, first + of("wave") * self.concurrency * self.chunks * mixed / self.together
 
 
 def build(points: Sequence[Point], parameters: Parameters, batch: Array | None = None) -> Problem:
@@ -76,7 +75,7 @@ def build(points: Sequence[Point], parameters: Parameters, batch: Array | None =
         batch = predict_points(points, parameters).batch
     decode, mixed, firsts = [], [], []
     setting = np.zeros(len(points), dtype=np.intp)
-    chunks = np.ones(len(points))
+    chunks, carrying, together = np.ones((3, len(points)))
     for n, where in enumerate(groups(points).values()):
         chosen = [points[i] for i in where]
         e = engine(chosen[0].engine, parameters)
@@ -86,13 +85,13 @@ def build(points: Sequence[Point], parameters: Parameters, batch: Array | None =
         s = steps(m, e, chosen[0].model, chosen[0].formats, parallelism, load, batch[at])
         decode.append(pack(s.decode, m, n, at, len(points)))
         mixed.append(pack(s.mixed, m, n, at, len(points)))
-        setting[at], chunks[at] = n, s.chunks
+        setting[at], chunks[at], carrying[at], together[at] = n, s.chunks, s.carrying, s.together
         firsts.append(where[0])
     load, parallelism = arrays(points)
     return Problem(
-        tuple(points), setting, tuple(firsts), Packed.join(decode), Packed.join(mixed), batch, chunks,
-        np.asarray(load.prompt_tokens), np.asarray(load.output_tokens), np.asarray(load.concurrency),
-        np.asarray(parallelism.attention_dp * parallelism.pp), np.asarray(parallelism.pp),
+        tuple(points), setting, tuple(firsts), Packed.join(decode), Packed.join(mixed), batch, chunks, carrying,
+        together, np.asarray(load.concurrency), np.asarray(parallelism.attention_dp * parallelism.pp),
+        np.asarray(parallelism.pp),
     )  # fmt: skip
 
 
@@ -131,21 +130,83 @@ def unpacked(base: Parameters, x: Array) -> Parameters:
     return base.replaced({p.name: float(v) for p, v in zip(FITTED, np.exp(x), strict=True)})
 
 
-def calibrate_serving(rows: Sequence[Row], passes: int = 2) -> tuple[Parameters, Problem]:
-    """Parameters fitted to all serving `rows` that have a point, and the packed problem at the end."""
-    usable = [r for r in rows if r.point is not None]
-    points = [r.point for r in usable if r.point is not None]
+def calibrate_serving(
+    rows: Sequence[Row], passes: int = 2, keep: NDArray[np.bool_] | None = None
+) -> tuple[Parameters, Problem]:
+    """Parameters fitted to the rows that have a point (to those where `keep`), and the packed problem."""
+    points = [r.point for r in rows if r.point is not None]
+    if len(points) != len(rows):
+        raise ValueError("every row must have a point")
     parameters = Parameters.priors()
-    everything = np.ones(len(points), dtype=bool)
-    found: Fit | None = None
+    chosen = np.ones(len(points), dtype=bool) if keep is None else keep
     for _ in range(passes):
         problem = build(points, parameters)
-        found = fit(problem, usable, everything, start=parameters)
+        found = fit(problem, rows, chosen, start=parameters)
         parameters = unpacked(Parameters.priors(), found.x)
-    assert found is not None
     deviations = {**Parameters.priors().deviations}
     deviations |= {p.name: float(s) for p, s in zip(FITTED, found.deviation, strict=True)}
     return Parameters(parameters.values, deviations), build(points, parameters)
 
 
-__all__ = ["FITTED", "Problem", "batch_limit", "build", "calibrate_serving", "fit", "next_batch", "unpacked"]
+def calibrate_power(
+    rows: Sequence[Row], parameters: Parameters, keep: NDArray[np.bool_] | None = None
+) -> Parameters:
+    """`parameters` with the power model fitted to the measured joules of energy `rows` (where `keep`).
+
+    Joules are linear in the power parameters. The part that goes with time uses the measured time, so that what the
+    time model gets wrong is not put on the power model.
+    """
+    free = [p for p in POWER if p.fitted]
+    points = [r.point for r in rows if r.point is not None]
+    chosen = np.ones(len(rows), dtype=bool) if keep is None else keep
+    joules, tpot = measured(rows, "joules"), measured(rows, "tpot_s")
+    chosen = chosen & np.isfinite(joules)
+    nothing = dict.fromkeys((p.name for p in POWER), 0.0)
+
+    def basis(name: str) -> Array:
+        one = predict_points(points, parameters.replaced({**nothing, name: 1.0}))
+        timed = np.where(np.isfinite(tpot), tpot / one.tpot_s, 1.0)
+        return one.joules_per_token * (timed if name in ("power.idle", "power.active") else 1.0)
+
+    table = {p.name: basis(p.name) for p in POWER}
+    fixed = sum(p.prior * table[p.name] for p in POWER if not p.fitted)
+    prior = np.log([p.prior for p in free])
+
+    def residuals(x: Array) -> Array:
+        total = fixed + sum(v * table[p.name] for p, v in zip(free, np.exp(x), strict=True))
+        return np.asarray(np.log(total[chosen] / joules[chosen]) / JOULES_SCALE)
+
+    found = least_squares(residuals, prior, np.array([p.spread for p in free]), tolerance=1e-6)
+    values = {p.name: float(v) for p, v in zip(free, np.exp(found.x), strict=True)}
+    deviations = {p.name: float(s) for p, s in zip(free, found.deviation, strict=True)}
+    return Parameters(
+        {**parameters.values, **values}, {**parameters.deviations, **deviations}, parameters.provenance
+    )
+
+
+def calibrate(rows: Sequence[Row], keep: NDArray[np.bool_] | None = None) -> Parameters:
+    """All parameters from serving and energy `rows` (where `keep`); rows without a point teach nothing.
+
+    Raises ValueError if no row is left.
+    """
+    usable = np.array([r.point is not None for r in rows], dtype=bool)
+    chosen = usable if keep is None else usable & keep
+    rows = [r for r, u in zip(rows, chosen, strict=True) if u]
+    if not rows:
+        raise ValueError("nothing to calibrate on")
+    parameters, _ = calibrate_serving(rows)
+    energy = [r for r in rows if "joules" in r.measured]
+    return calibrate_power(energy, parameters) if energy else parameters
+
+
+__all__ = [
+    "FITTED",
+    "Problem",
+    "batch_limit",
+    "build",
+    "calibrate",
+    "calibrate_power",
+    "calibrate_serving",
+    "fit",
+    "next_batch",
+]

@@ -21,8 +21,10 @@ ENGINES = ("vllm", "vllm-async", "trtllm", "sglang")
 class Engine:
     """One engine. `kernel_factor` and `network_factor` multiply kernel overheads and network time (fusion, choice of
     algorithm). Seconds: `step_s` a step, `sequence_s` a decoding sequence in it, `eager_s` a kernel of a
-    step with prefill, `first_s` a request before its prefill (HTTP, tokeniser, queues). `wave`: share of requests
-    that arrive together with all others, as a closed-loop client's first do."""
+    step with prefill, `first_s` a request before its prefill (HTTP, tokeniser, queues). `first_steps`: decoding
+    steps a first token waits for, the one in progress and those over which the engine collects tokens before it
+    sends them. `wave`: share of requests that arrive together with all others, as a closed-loop client's first do.
+    """
 
     name: str
     kernel_factor: float
@@ -31,6 +33,7 @@ class Engine:
     sequence_s: float
     eager_s: float
     first_s: float
+    first_steps: float
     wave: float
     token_budget: int = TOKEN_BUDGET
 
@@ -67,5 +70,6 @@ def engine(name: str, parameters: Parameters) -> Engine:
         get("sequence_s"),
         get("eager_s"),
         get("first_s"),
+        get("first_steps"),
         p["wave"],
     )

@@ -96,6 +96,14 @@ def _engines() -> list[Parameter]:
             Parameter(f"{e}.step_s", "s", step, spread, "host work that a step waits for", EXPECTED),
             Parameter(f"{e}.sequence_s", "s", 15e-6, 0.6, "the same for each decoding sequence", EXPECTED),
             Parameter(f"{e}.eager_s", "s", 8e-6, 0.5, "launch of a kernel of a step with prefill", EXPECTED),
+            Parameter(
+                f"{e}.first_steps",
+                "steps",
+                1.0,
+                0.8,
+                "steps until a first token reaches the client",
+                EXPECTED,
+            ),
             Parameter(f"{e}.first_s", "s", first, 0.8, "before prefill: HTTP, tokeniser, queues", EXPECTED),
         ]
     found.append(
@@ -113,24 +121,22 @@ def _engines() -> list[Parameter]:
 
 def _power() -> list[Parameter]:
     why = "H100 figures in the literature; fitted on published energy of serving"
-    return [
-        Parameter("power.idle", "W", 75.0, 0.2, "an H100 with nothing to do", why),
-        Parameter("power.active", "W", 200.0, 0.4, "more while kernels run, whatever they do", why),
-        Parameter(
-            "power.memory_pj_per_byte", "pJ/byte", 60.0, 0.3, "a byte from HBM to the multipliers", why
-        ),
-        Parameter("power.mac_pj", "pJ", 0.6, 0.3, "a BF16 multiply-accumulate, operands included, N5", why),
-        Parameter(
-            "power.network_pj_per_byte",
-            "pJ/byte",
-            60.0,
+    found = [
+        ("power.idle", "W", 75.0, 0.2, "an H100 with nothing to do", False),
+        (
+            "power.active",
+            "W",
+            330.0,
             0.4,
-            "a byte sent to another chip",
-            why,
-            fitted=False,
+            "more while it serves, whatever it does: clocks, leakage, fabric",
+            True,
         ),
-        Parameter("power.vector_pj", "pJ", 5.0, 0.4, "an FP32 lane operation, N5", why, fitted=False),
+        ("power.memory_pj_per_byte", "pJ/byte", 40.0, 0.25, "a byte from HBM to the multipliers", True),
+        ("power.mac_pj", "pJ", 0.9, 0.4, "a BF16 multiply-accumulate, operands included, N5", True),
+        ("power.network_pj_per_byte", "pJ/byte", 60.0, 0.4, "a byte sent to another chip", False),
+        ("power.vector_pj", "pJ", 5.0, 0.4, "an FP32 lane operation, N5", False),
     ]
+    return [Parameter(n, unit, v, s, meaning, why, fitted) for n, unit, v, s, meaning, fitted in found]
 
 
 HARDWARE: tuple[Parameter, ...] = tuple(_hardware())

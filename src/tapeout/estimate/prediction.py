@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tapeout.estimate.accelerators import Accelerator, accelerator, machine
 from tapeout.estimate.engines import engine, generation
 from tapeout.estimate.fitted import fitted
+from tapeout.estimate.intervals import Protocol
 from tapeout.estimate.parameters import Parameters
 from tapeout.estimate.published import Point, formats_of
 from tapeout.estimate.serving_point import Load, ServingEstimate, serve
@@ -105,8 +106,8 @@ def predict(
     """A model served on an accelerator of the catalog, closed loop; any number may be an array.
 
     `precision`: as the checkpoint is published if empty, else bf16, fp8, fp8_block, nvfp4, mxfp4, int4;
-    `formats` overrides it. Token counts are means over requests. Raises InputError for an unknown model or accelerator, or if the model
-    cannot be split so.
+    `formats` overrides it. Token counts are means over requests. Raises InputError for an unknown model or
+    accelerator, or if the model cannot be split so.
 
     >>> point = predict("llama-3.1-70b", "h200", tp=2, precision="fp8", concurrency=32)
     >>> 0.01 < float(point.tpot_s) < 0.04
@@ -123,3 +124,17 @@ def predict(
     return serve(
         machine(sheet, p, e), e, what, chosen, parallelism, Load(prompt_tokens, output_tokens, concurrency)
     )
+
+
+def protocol_of(model: Model, sheet: Accelerator, parameters: Parameters | None = None) -> Protocol:
+    """Which of the calibration's held-out errors a prediction resembles: those of an accelerator that was not
+    measured, of an architecture that was not, or of new configurations of both."""
+    known = (parameters or fitted()).provenance.get("measured", {})
+    if sheet.key not in known.get("accelerators", []):
+        return "accelerator"
+    return "configuration" if architecture(model) in known.get("architectures", []) else "model"
+
+
+def architecture(model: Model) -> str:
+    """What makes two models the same work for an accelerator: family, width and depth."""
+    return f"{model.family} {model.hidden}x{len(model.layers)}"

@@ -68,6 +68,8 @@ class Steps:
 
     batch: Number
     chunks: Number  # steps a prompt is spread over
+    carrying: Number  # share of steps that carry prefill (above 1: prefill alone takes longer than there is)
+    together: Number  # chunks in such a step
     decode: tuple[Operator, ...]
     mixed: tuple[Operator, ...]
 
@@ -87,10 +89,13 @@ def steps(
     chunks = np.ceil(prompt / engine.token_budget)
     chunk = prompt / chunks
     decoding = np.asarray(batch) / np.asarray(parallelism.pp)  # each pipeline stage holds one microbatch
+    due = np.maximum(decoding / output * chunks, 1e-9)
+    most = np.maximum(np.floor(engine.token_budget / chunk), 1.0)
+    together = np.minimum(due / -np.expm1(-due), most)
     mixed = Step(
         decode_sequences=decoding,
         decode_context=context,
-        prefill_sequences=1.0,
+        prefill_sequences=together,
         prefill_tokens=chunk,
         prefill_context=(prompt - chunk) / 2,
     )
@@ -98,16 +103,26 @@ def steps(
     return Steps(
         batch=batch,
         chunks=chunks,
+        carrying=due / together,
+        together=together,
         decode=operators(model, Step.decode(decoding, context), parallelism, formats, skew=skew),
         mixed=operators(model, mixed, parallelism, formats, skew=skew),
     )
 
 
 def batch_limit(
-    machine: Machine, model: Model, formats: Formats, parallelism: Parallelism, load: Load
+    machine: Machine,
+    model: Model,
+    formats: Formats,
+    parallelism: Parallelism,
+    load: Load,
+    through: float = 0.5,
 ) -> Number:
-    """Most sequences whose caches fit beside the weights, over all ranks of the replica; below 1 none does."""
-    context = np.asarray(load.prompt_tokens) + np.asarray(load.output_tokens) / 2
+    """Most sequences whose caches fit beside the weights, over all ranks of the replica; below 1 none does.
+
+    `through`: how much of its output each sequence has produced, half of it on average.
+    """
+    context = np.asarray(load.prompt_tokens) + np.asarray(load.output_tokens) * through
     free = machine.memory_capacity * MEMORY_SHARE - weight_bytes(model, parallelism, formats)
     each = cache_bytes(model, context, parallelism, formats)
     return free / each * parallelism.attention_dp
@@ -118,10 +133,9 @@ def times(
 ) -> tuple[Number, Number]:
     """(time per output token, time to first token) from the seconds of the two steps."""
     extra = np.maximum(mixed_s - decode_s, 0.0)
-    carried = s.batch / np.asarray(load.output_tokens) / passes
-    tpot = passes * (decode_s + carried * s.chunks * extra)
-    first = engine.first_s + passes * (0.5 * decode_s + s.chunks * mixed_s)
-    return tpot, first + engine.wave * np.asarray(load.concurrency) * s.chunks * mixed_s
+    tpot = passes * (decode_s + s.carrying * extra)
+    first = engine.first_s + passes * (engine.first_steps * decode_s + s.chunks * mixed_s)
+    return tpot, first + engine.wave * np.asarray(load.concurrency) * s.chunks * mixed_s / s.together
 
 
 def next_batch(load: Load, tpot: Number, ttft: Number, limit: Number) -> Number:
@@ -156,16 +170,15 @@ def serve(
         if i < ITERATIONS - 1:
             batch = next_batch(load, tpot, ttft, limit)
     output = np.asarray(load.output_tokens)
-    limited = concurrency * MEMORY_SHARE > np.maximum(limit, 1.0) * 1.1
+    # Requests that arrive together are long together: caches must fit at full length for nothing to queue.
+    limited = concurrency > batch_limit(machine, model, formats, parallelism, load, through=1.0)
     rate = batch / (output * tpot)  # requests per second
     waiting = np.maximum(concurrency - batch, 0.0) / rate
-    ttft = np.where(limited, np.maximum(ttft, waiting), ttft)
-    carried = batch / output * s.chunks
+    ttft = np.where(concurrency > limit, np.maximum(ttft, waiting), ttft)
     p = machine.power
     constant = (p.idle_w + p.active_w) * tpot
-    dynamic = passes * _dynamic(machine, decode) + carried * (
-        _dynamic(machine, mixed) - _dynamic(machine, decode)
-    )
+    added = s.carrying * (_dynamic(machine, mixed) - _dynamic(machine, decode))
+    dynamic = passes * (_dynamic(machine, decode) + added)
     joules = (constant + np.maximum(dynamic, 0.0)) * parallelism.chips / batch
     return ServingEstimate(
         tpot_s=tpot,

@@ -1,0 +1,116 @@
+"""Prediction intervals from held-out errors (conformal prediction).
+
+A prediction of something like the calibration's held-out rows errs as they did: the interval around it spans the
+quantiles of log(measured / predicted) of the protocol that resembles it: new configurations of a known
+accelerator and model, a new model, or a new accelerator. The last is the one for a chip of ours, an
+accelerator that nobody has measured yet. (Vovk et al., Algorithmic learning in a random world, 2005; split conformal,
+Lei et al., JASA 2018.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Metric = Literal["tpot", "ttft", "joules"]
+Protocol = Literal["configuration", "model", "accelerator"]
+LEVEL = 0.8
+NAME = "validation.json"  # beside the fitted parameters, written with them
+GRID = tuple(round(0.01 * i, 2) for i in range(1, 100))  # quantiles kept of each protocol's errors
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A prediction with the interval that contains the truth with probability `level`."""
+
+    value: Any
+    low: Any
+    high: Any
+    level: float
+    protocol: str
+
+    def __str__(self) -> str:
+        return f"{float(self.value):.4g} ({float(self.low):.4g} to {float(self.high):.4g})"
+
+
+def conformal(residuals: Array, level: float = LEVEL) -> tuple[float, float]:
+    """(low, high) quantiles of log(measured / predicted) that a new such residual lies between with probability
+    at least `level`, whatever their distribution, if it is exchangeable with them."""
+    ordered = np.sort(residuals[np.isfinite(residuals)])
+    n = len(ordered)
+    if n == 0:
+        return -np.inf, np.inf
+    tail = (1 - level) / 2
+    low = int(np.floor(tail * (n + 1))) - 1
+    high = int(np.ceil((1 - tail) * (n + 1))) - 1
+    return (
+        float(ordered[low]) if low >= 0 else -np.inf,
+        float(ordered[high]) if high < n else np.inf,
+    )
+
+
+def coverage(residuals: Array, fold: NDArray[Any], level: float = LEVEL) -> float:
+    """Share of residuals inside the interval made from the residuals of all other folds."""
+    inside = np.zeros(len(residuals), dtype=bool)
+    for f in np.unique(fold):
+        here = fold == f
+        low, high = conformal(residuals[~here], level)
+        inside[here] = (residuals[here] >= low) & (residuals[here] <= high)
+    return float(inside.mean()) if len(inside) else float("nan")
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Quantiles of held-out log errors, by metric and protocol, at the probabilities of `GRID`."""
+
+    quantiles: Mapping[str, Mapping[str, Sequence[float]]]
+
+    def factors(self, metric: str, protocol: str, level: float = LEVEL) -> tuple[float, float]:
+        """(low, high) factors to multiply a prediction by."""
+        table = self.quantiles[metric]
+        kept = table.get(protocol) or table["configuration"]
+        tail = (1 - level) / 2
+        low, high = np.interp([tail, 1 - tail], GRID, kept)
+        return float(np.exp(low)), float(np.exp(high))
+
+    def around(
+        self, value: Any, metric: Metric, protocol: Protocol = "accelerator", level: float = LEVEL
+    ) -> Interval:
+        """The interval around `value` (an array or a number). Raises KeyError for an unknown metric.
+
+        >>> wide = Intervals({"tpot": {"accelerator": [i / 100 - 0.5 for i in range(1, 100)]}})
+        >>> str(wide.around(10.0, "tpot"))
+        '10 (6.703 to 14.92)'
+        """
+        low, high = self.factors(metric, protocol, level)
+        return Interval(value, np.asarray(value) * low, np.asarray(value) * high, level, protocol)
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Intervals:
+    """The intervals that the shipped calibration's held-out errors support."""
+    text = files("tapeout.estimate.fits").joinpath(NAME).read_text(encoding="utf-8")
+    return Intervals(json.loads(text)["quantiles"])
+
+
+def quantiles_of(residuals: Array) -> list[float]:
+    """The quantiles that are kept, with the finite-sample correction of `conformal`."""
+    kept = residuals[np.isfinite(residuals)]
+    n = len(kept)
+    probabilities = [min(max(0.5 + (p - 0.5) * (n + 1) / n, 0.0), 1.0) for p in GRID]
+    return [float(q) for q in np.quantile(kept, probabilities)]
+
+
+def shipped_summary() -> dict[str, Any]:
+    """The shipped calibration's held-out errors: `table`, `groups`, `quantiles` (see `validation.summary`)."""
+    text = files("tapeout.estimate.fits").joinpath(NAME).read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -1,0 +1,55 @@
+"""Intervals cover what they say they cover."""
+
+import numpy as np
+import pytest
+
+from tapeout.estimate.intervals import GRID, Intervals, conformal, coverage, quantiles_of, shipped
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_conformal_intervals_cover_new_draws(level: float) -> None:
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        low, high = conformal(rng.standard_t(2, 99), level)
+        inside.append((low <= (new := rng.standard_t(2, 50))) & (new <= high))
+    assert np.mean(inside) == pytest.approx(level, abs=0.02)
+
+
+def test_too_few_residuals_promise_nothing() -> None:
+    assert conformal(np.array([0.1, -0.2])) == (-np.inf, np.inf)
+    assert conformal(np.array([])) == (-np.inf, np.inf)
+
+
+def test_coverage_counts_rows_inside_the_other_folds_interval() -> None:
+    rng = np.random.default_rng(3)
+    residuals = rng.normal(0.1, 0.2, 2000)
+    fold = np.arange(2000) % 5
+    assert coverage(residuals, fold) == pytest.approx(0.8, abs=0.03)
+    residuals[fold == 0] += 1.0
+    assert coverage(residuals, fold) < 0.75, "a fold unlike the others is not covered"
+
+
+def test_kept_quantiles_give_the_conformal_interval() -> None:
+    residuals = np.random.default_rng(5).normal(0, 0.15, 500)
+    bands = Intervals({"tpot": {"model": quantiles_of(residuals)}})
+    low, high = bands.factors("tpot", "model")
+    assert np.log([low, high]) == pytest.approx(conformal(residuals), abs=0.02)
+
+
+def test_shipped_intervals_are_wider_for_what_nobody_measured() -> None:
+    bands = shipped()
+    for metric in ("tpot", "ttft", "joules"):
+        for protocol in ("configuration", "model", "accelerator"):
+            kept = bands.quantiles[metric][protocol]
+            assert len(kept) == len(GRID) and list(kept) == sorted(kept)
+            low, high = bands.factors(metric, protocol)
+            assert 0.3 < low < high < 3
+
+    def width(protocol: str) -> float:
+        low, high = bands.factors("tpot", protocol)
+        return high / low
+
+    assert width("configuration") < width("accelerator") and width("configuration") < width("model")
+    around = bands.around(np.array([1.0, 2.0]), "tpot")
+    assert np.all(around.low < around.value) and np.all(around.value < around.high)
