@@ -69,7 +69,7 @@ def test_prefill_is_bound_by_the_matrix_engine() -> None:
     assert t.macs / d.peak_macs("mxint8") < e.seconds < 1.25 * t.macs / d.peak_macs("mxint8")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(MODELS),
     st.sampled_from([Step.decode(1, 500), Step.decode(32, 4000), Step.prefill(2, 700, 300)]),

@@ -136,7 +136,8 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             early = rows if s.chosen else gap + rows
             exposed = between + rows + (MEMORY_LATENCY_SECONDS if s.chosen else 0)
             work_time = np.maximum(matrix, vector)
-            hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), flow.prefetch_seconds)
+            room = load * (flow.half / np.maximum(traffic, 1))  # what of it the scratchpads can take early
+            hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), room)
             passing = np.maximum(work_time, load - hidden) + exposed
             gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes

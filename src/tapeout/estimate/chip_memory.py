@@ -22,7 +22,6 @@ class Flow:
     cores: Number
     rows: Number
     half: Number
-    prefetch_seconds: Number
     joules_per_byte: Number
     smallest_half: float
 
@@ -43,7 +42,6 @@ class Flow:
             cores=d.cores,
             rows=d.rows,
             half=half,
-            prefetch_seconds=half / bandwidth,
             joules_per_byte=d.joules_per_memory_byte + d.joules_per_noc_byte,
             smallest_half=float(np.min(half)),
         )
