@@ -92,7 +92,7 @@ def test_nothing_refers_to_the_network() -> None:
 
 def test_tag_attributes() -> None:
     assert tag("rect", class_="a", stroke_width=2, hidden=True, id=None, x='"') == Markup(
-        '<rect class="a" stroke-width="2" hidden x="&quot;">'
+        '<rect class="a" stroke-width="2" hidden x="&quot;"/>'
     )
     assert text([1, None, Markup("<b>"), ["<"]]) == "1<b>&lt;"
     assert "colspan" in group_row("g", 3)

@@ -101,7 +101,7 @@ def lines(
     mark_x: tuple[float, str] | None = None,
     right: int = 110,
 ) -> Option:
-    """Curves labelled at their ends. Each series: name, points, and how it looks (colour, width, points, dash)."""
+    """Curves; thick ones are labelled at their ends. Each series: name, points, look (colour, width, points, dash)."""
     drawn: list[Option] = []
     for name, points, look in series:
         one: Option = {
@@ -118,7 +118,7 @@ def lines(
             },
             "itemStyle": {"color": colour(look.get("colour", "muted"))},
             "endLabel": {
-                "show": look.get("label", True),
+                "show": look.get("width", 1.6) > 2,
                 "formatter": "{a}",
                 "color": colour(look.get("colour", "muted")),
                 "fontSize": 11.5,
@@ -134,7 +134,8 @@ def lines(
     if mark_x is not None and drawn:
         drawn[0]["markLine"] = _mark(mark_x)
     return {
-        "grid": {"left": 14, "right": right, "top": 22, "bottom": 44, "containLabel": True},
+        "grid": {"left": 30, "right": right, "top": 46, "bottom": 44, "containLabel": True},
+        "legend": {},
         "tooltip": {"trigger": "item", "formatter": function("point", [list(t) for t in tooltip])},
         "xAxis": x,
         "yAxis": {"nameRotate": 90} | y,
@@ -161,7 +162,7 @@ def scatter(
 ) -> Option:
     """Clouds of points; each series: name, points (x, y, then whatever the tooltip shows), look."""
     return {
-        "grid": {"left": 14, "right": 26, "top": 40, "bottom": 44, "containLabel": True},
+        "grid": {"left": 34, "right": 26, "top": 46, "bottom": 44, "containLabel": True},
         "legend": {},
         "tooltip": {"trigger": "item", "formatter": function("point", [list(t) for t in tooltip])},
         "dataZoom": [{"type": "inside", "xAxisIndex": 0, "filterMode": "none"}],
@@ -231,27 +232,28 @@ def parallel(
     }
 
 
-def waterfall(steps: Sequence[tuple[str, float, float, str]], *, name: str, log: bool = True) -> Option:
-    """Bars from where the last step ended to where this one does: (label, from, to, colour)."""
-    low = min(min(a, b) for _, a, b, _ in steps if min(a, b) > 0) / 1.35 if log else 0.0
+def waterfall(steps: Sequence[tuple[str, float, float, str, str]], *, name: str) -> Option:
+    """Bars on a logarithmic axis, from where the last step ended to where this one does: (label, from, to, colour,
+    words at the bar's end)."""
+    low = min(min(a, b) for _, a, b, *_ in steps) / 1.1
     return {
-        "grid": {"left": 8, "right": 60, "top": 8, "bottom": 40, "containLabel": True},
+        "grid": {"left": 12, "right": 60, "top": 8, "bottom": 40, "containLabel": True},
         "tooltip": {"show": False},
-        "xAxis": axis(name, log=log, low=low, logBase=2) if log else axis(name),
+        "xAxis": axis(name, log=True, low=low, logBase=2),
         "yAxis": {
             "type": "category",
             "inverse": True,
             "data": [label for label, *_ in steps],
-            "axisLabel": {"fontSize": 12.5, "width": 250, "overflow": "break"},
+            "axisLabel": {"fontSize": 12, "width": 250, "overflow": "break", "lineHeight": 14, "interval": 0},
         },
         "series": [
             {
                 "type": "custom",
-                "renderItem": function("span"),
+                "renderItem": function("span", [words for *_, words in steps]),
                 "encode": {"x": [1, 2], "y": 0},
                 "data": [
-                    {"value": [i, max(a, low), max(b, low)], "itemStyle": {"color": colour(tint)}}
-                    for i, (_, a, b, tint) in enumerate(steps)
+                    {"value": [i, a, b], "itemStyle": {"color": colour(tint)}}
+                    for i, (_, a, b, tint, _) in enumerate(steps)
                 ],
             }
         ],

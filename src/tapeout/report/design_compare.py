@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 from tapeout.report.charts import axis, lines, waterfall
 from tapeout.report.markup import Content, Markup, tag
 from tapeout.report.numbers import figures, ranged, times
-from tapeout.report.page import Page, callout, chart_figure, group_row, table
+from tapeout.report.page import Page, callout, chart_figure, table
 from tapeout.search.operation import Operation
 from tapeout.search.result import DesignResult, Range
 from tapeout.search.rivals import Rival
@@ -36,11 +37,11 @@ def compare_section(page: Page, result: DesignResult) -> None:
         "Beside today's accelerators",
         table(
             [
-                "", "node", "tokens/s per chip", "tokens/s per watt", "tokens per dollar, million", "watts per chip",
-                "TPOT, ms", "TTFT, ms", "replica", "the chip per watt",
+                "", "tokens/s per chip", "tokens/s per watt", "M tokens per $", "watts", "TPOT, ms", "TTFT, ms",
+                "chips, batch of a replica", "chip's gain per watt",
             ],
             rows,
-            numeric=[2, 3, 4, 5, 6, 7, 9],
+            numeric=range(1, 9),
             ours=[0],
             caption=f"The same work within the same targets: {s.describe()}. Each at the split and batch that"
             " give it"
@@ -55,7 +56,7 @@ def compare_section(page: Page, result: DesignResult) -> None:
                 tooltip=[("tokens/s/user", 0, ""), ("tokens/s/W", 1, ""), ("tokens/s/chip", 2, ""), ("batch", 3, ""),
                          ("chips", 4, "")],
                 mark_x=mark,
-                right=150,
+                right=130,
             ))],
             height=430,
             caption=Markup(
@@ -64,7 +65,7 @@ def compare_section(page: Page, result: DesignResult) -> None:
                 " nothing beats. The dashed line is the target: what lies right of it is fast enough."
             ),
         ),
-        _fairness(result),
+        _fairness(),
         lead="Tokens are output tokens; watts and dollars include what their prompts cost. Watts are of the"
         " chip with its"
         " memory, without host and cooling, for all alike.",
@@ -74,35 +75,71 @@ def compare_section(page: Page, result: DesignResult) -> None:
 
 def cases_section(page: Page, result: DesignResult) -> None:
     """Time per token and to first token, tokens per chip, watt and dollar over batches and contexts."""
-    names = [result.chip.name] + [
-        r.name for r in result.rivals if r.key in ("h100", "h200", "b200", "mi355x", "tpu7x")
-    ]
-    rows: list[Any] = []
-    for context in sorted({c.context for c in result.cases}):
-        rows.append(group_row(f"context of {context:,} tokens", 3 + len(names)))
+    names = [result.chip.name] + [r.name for r in result.rivals if r.key in CASED]
+    contexts = sorted({c.context for c in result.cases})
+    nearest = min(contexts, key=lambda c: abs(c - result.scenario.decode_context), default=0)
+    shown = []
+    for context in contexts:
+        rows: list[Any] = []
         for c in (c for c in result.cases if c.context == context):
-            for label, get, digits in _MEASURES:
+            for label, get, _ in _MEASURES:
                 values = [_value(c.operations.get(n), get) for n in names]
-                rows.append(
-                    [f"batch {c.batch:,}" if label == _MEASURES[0][0] else "", label]
-                    + [figures(v, digits) if v is not None else tag("span", "–") for v in values]
-                )
+                written = [figures(v) if v is not None else "–" for v in values]
+                rows.append([f"batch {c.batch:,}" if label == _MEASURES[0][0] else "", label, *written])
+        content = table(["", "", *names], rows, numeric=range(2, 2 + len(names)))
+        title = tag("summary", f"Context of {context:,} tokens")
+        shown.append(tag("details", title, content, open=context == nearest))
     page.section(
         "Batches and contexts",
-        table(["", "", *names], rows, numeric=range(2, 2 + len(names))),
-        lead="One replica of each at the number of sequences given and no latency target: the split that"
-        " gives it the most"
-        " tokens per joule. TTFT is that of the whole prompt on a replica with no queue.",
+        shown,
+        _losses(result, names[1:]),
+        lead="One replica of each at the number of sequences given and no latency target, at the split that"
+        " gives it"
+        " the most tokens per joule. TTFT is that of the whole prompt on a replica with no queue.",
         id="cases",
     )
 
 
-_MEASURES: tuple[tuple[str, Any, int], ...] = (
-    ("TPOT, ms", lambda o: o.tpot_ms, 3),
-    ("TTFT, ms", lambda o: o.ttft_ms, 3),
-    ("tokens/s per chip", lambda o: o.tokens_per_s, 3),
-    ("tokens/s per watt", lambda o: o.tokens_per_joule, 3),
-    ("million tokens per $", lambda o: o.tokens_per_dollar / 1e6, 3),
+CASED = ("h100", "h200", "b200", "mi355x", "tpu7x")
+
+
+def _losses(result: DesignResult, rivals: list[str]) -> Markup:
+    """Where some accelerator does better than the chip, measure by measure."""
+    told = []
+    for label, get, more in _MEASURES:
+        worst: tuple[float, str] = (1.0, "")
+        count = 0
+        for c in result.cases:
+            ours = _value(c.operations.get(result.chip.name), get)
+            if ours is None:
+                continue
+            ratios = [
+                ((v / ours if more else ours / v), f"{n} at batch {c.batch:,} and {c.context:,} tokens")
+                for n in rivals
+                if (v := _value(c.operations.get(n), get))
+            ]
+            best = max(ratios, default=(0.0, ""))
+            count += best[0] > 1
+            worst = max(worst, best)
+        if count:
+            told.append(
+                f"{label}: in {count} of {len(result.cases)} cases an accelerator does better, at most"
+                f" {times2(worst[0])} ({worst[1]})."
+            )
+    if not told:
+        return callout(
+            "In none of these cases does one of these accelerators do better by any of the measures."
+        )
+    return callout("Where the chip loses.", *told, tone="bad")
+
+
+# label, figure, whether more is better
+_MEASURES: tuple[tuple[str, Any, bool], ...] = (
+    ("TPOT, ms", lambda o: o.tpot_ms, False),
+    ("TTFT, ms", lambda o: o.ttft_ms, False),
+    ("tokens/s per chip", lambda o: o.tokens_per_s, True),
+    ("tokens/s per watt", lambda o: o.tokens_per_joule, True),
+    ("million tokens per $", lambda o: o.tokens_per_dollar / 1e6, True),
 )
 
 
@@ -127,14 +164,21 @@ def reasons_section(page: Page, result: DesignResult) -> None:
         return
     steps = result.reasons
     first, last = steps[0].tokens_per_joule, steps[-1].tokens_per_joule
-    bars: list[tuple[str, float, float, str]] = []
-    before = 0.0
-    for s in steps:
-        start = before or s.tokens_per_joule
-        bars.append((s.change, start, s.tokens_per_joule, FAMILY_TINTS.get(s.family, "r6")))
-        before = s.tokens_per_joule
-    bars[0] = (steps[0].change, first / 2, first, "muted")
-    bars.append((result.chip.name, first / 2, last, "accent"))
+    floor = min(s.tokens_per_joule for s in steps) / 2
+    bars: list[tuple[str, float, float, str, str]] = [
+        (steps[0].change, floor, first, "muted", figures(first)),
+        *(
+            (
+                s.change,
+                before.tokens_per_joule,
+                s.tokens_per_joule,
+                FAMILY_TINTS.get(s.family, "r6"),
+                times2(s.factor),
+            )
+            for before, s in pairwise(steps)
+        ),
+        (result.chip.name, floor, last, "accent", figures(last)),
+    ]
     families: dict[str, float] = {}
     for s in steps[1:]:
         families[s.family] = families.get(s.family, 1.0) * s.factor
@@ -190,14 +234,14 @@ def times2(ratio: float) -> str:
     return f"{ratio:.2f}×"
 
 
-def _fairness(result: DesignResult) -> Markup:
-    formats = sorted({f"{r.name}: {r.formats}" for r in result.rivals if r.operation is not None})
+def _fairness() -> Markup:
     return callout(
         "Like for like: every accelerator chooses its own split (tensor, expert, attention-data"
         " parallelism), batch and"
         " formats, with the serving engine that costs it least; the popularity of experts is the same for all.",
-        f"Formats chosen. {'; '.join(formats)}. The chip keeps published MXFP4 weights and runs BF16 ones in"
-        " eight bits.",
+        "Formats other than the published ones stand below the names. The chip keeps published MXFP4 weights"
+        " and runs"
+        " BF16 ones in eight bits.",
     )
 
 
@@ -208,15 +252,14 @@ def _row(name: str, node: str, note: str, o: Operation, advantage: float, sure: 
         return ranged(written, figures(r.low * scale), figures(r.high * scale)) if r else written
 
     return [
-        Markup(tag("span", name) + tag("span", note, class_="range")) if note else name,
-        node,
+        Markup(tag("span", name, class_="name") + tag("span", f"{node}{note}", class_="range")),
         cell(o.tokens_per_s, "tokens_per_s"),
         cell(o.tokens_per_joule, "tokens_per_joule"),
         cell(o.tokens_per_dollar, "tokens_per_dollar", 1e-6),
         cell(o.watts, "watts"),
         cell(o.tpot_ms, "tpot_ms"),
         cell(o.ttft_ms, "ttft_ms"),
-        f"{o.chips} × batch {o.batch / o.chips:,.0f}",
+        f"{o.chips:,}, {o.batch:,}",
         "" if sure else times(advantage),
     ]
 
@@ -224,15 +267,19 @@ def _row(name: str, node: str, note: str, o: Operation, advantage: float, sure: 
 def _rival_row(result: DesignResult, r: Rival) -> list[Content]:
     o = r.operation
     if o is None:
-        return [r.name, r.node, tag("span", "the model does not fit", class_="range"), *[""] * 7]
+        return [r.name, tag("span", "the model does not fit", class_="range"), *[""] * 7]
     if not o.meets:
         missed = f"misses the targets: TPOT {figures(o.tpot_ms)} ms, TTFT {figures(o.ttft_ms)} ms at best"
-        return [r.name, r.node, tag("span", missed, class_="range"), *[""] * 7]
-    return _row(r.name, r.node, "", o, result.operation.tokens_per_joule / o.tokens_per_joule)
+        return [r.name, tag("span", missed, class_="range"), *[""] * 7]
+    note = f", {r.formats}" if r.formats != "as published" else ""
+    return _row(r.name, r.node, note, o, result.operation.tokens_per_joule / o.tokens_per_joule)
 
 
 def _curve(points: tuple[Operation, ...]) -> list[list[Any]]:
-    return [[1e3 / o.tpot_ms, o.tokens_per_joule, o.tokens_per_s, o.batch, o.chips] for o in points]
+    return [
+        [1e3 / o.tpot_ms, o.tokens_per_joule, o.tokens_per_s, o.batch, o.chips]
+        for o in sorted(points, key=lambda o: -o.tpot_ms)
+    ]
 
 
 def _words(objective: str) -> str:

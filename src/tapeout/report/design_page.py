@@ -74,7 +74,7 @@ def headline(result: DesignResult) -> object:
         note, tone = against(ours, theirs)
         return Tile(label, value, unit, note, tone)
 
-    per_watt = r["tokens_per_joule"]
+    per_watt, made = r["tokens_per_joule"], result.silicon.unit_dollars
     return [
         tiles(
             [
@@ -84,13 +84,15 @@ def headline(result: DesignResult) -> object:
                      other.tokens_per_s if other else None),
                 tile("a million tokens", f"{o.dollars_per_million:.3f}", "$", o.tokens_per_dollar,
                      other.tokens_per_dollar if other else None),
-                Tile("time per output token", figures(o.tpot_ms), "ms", f"{1e3 / o.tpot_ms:.0f} tokens/s for each user"),
-                Tile("time to first token", figures(o.ttft_ms), "ms", f"prompt of {result.scenario.prompt_tokens:,.0f}"),
+                Tile("time per output token", figures(o.tpot_ms), "ms",
+                     f"{1e3 / o.tpot_ms:.0f} tokens/s for each user"),
+                Tile("time to first token", figures(o.ttft_ms), "ms",
+                     f"prompt of {result.scenario.prompt_tokens:,.0f}"),
                 Tile("replica", f"{o.chips}", "chips" if o.chips > 1 else "chip", f"{o.split}, batch {o.batch:,}"),
                 Tile("tokens/s per watt, range", f"{figures(per_watt.low)} – {figures(per_watt.high)}", "",
                      "nine in ten draws of the inputs"),
                 Tile("a package", f"{result.silicon.unit_dollars.value:,.0f}", "$",
-                     f"{figures(result.silicon.unit_dollars.low)} – {figures(result.silicon.unit_dollars.high)} to make"),
+                     f"{figures(made.low)} – {figures(made.high)} to make"),
             ]
         ),
     ]  # fmt: skip

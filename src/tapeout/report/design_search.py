@@ -18,7 +18,8 @@ from tapeout.search.result import DesignResult
 CLOUD = 4000  # designs drawn; the front is drawn whole
 AXES: tuple[tuple[str, str, bool], ...] = (
     ("cores", "cores", True), ("rows", "rows", True), ("columns", "columns", True), ("clock_ghz", "clock\nGHz", False),
-    ("vector_lanes", "vector\nlanes", True), ("scratchpad_kibibytes", "scratchpad\nKiB", True), ("stacks", "stacks", False),
+    ("vector_lanes", "vector\nlanes", True), ("scratchpad_kibibytes", "scratchpad\nKiB", True),
+    ("stacks", "stacks", False),
     ("die_mm2", "die\nmm²", False), ("design_watts", "power\nW", False), ("unit_dollars", "cost\n$", False),
     ("tokens_per_s", "tokens/s\nper chip", True), ("tokens_per_joule", "tokens/s\nper watt", False),
     ("least_tpot_ms", "least TPOT\nms", True),
@@ -31,7 +32,8 @@ VIEWS = (
     ("power and tokens per chip", "design_watts", "tokens_per_s"),
 )
 WORDS = {
-    "tokens_per_joule": "tokens/s per watt", "tokens_per_dollar": "tokens per dollar", "tokens_per_s": "tokens/s per chip",
+    "tokens_per_joule": "tokens/s per watt", "tokens_per_dollar": "tokens per dollar",
+    "tokens_per_s": "tokens/s per chip",
     "least_tpot_ms": "least time per output token, ms", "die_mm2": "die, mm²", "design_watts": "design power, W",
 }  # fmt: skip
 
@@ -72,9 +74,8 @@ def search_section(page: Page, result: DesignResult) -> None:
             ),
         ]
         log = {"tokens_per_dollar", "tokens_per_s", "least_tpot_ms"}
-        return scatter(
-            series, axis(WORDS[x], log=x in log, scale=True), axis(WORDS[y], log=y in log, gap=50, scale=True), tooltip=tip
-        )  # fmt: skip
+        across = axis(WORDS[x], log=x in log, scale=True)
+        return scatter(series, across, axis(WORDS[y], log=y in log, gap=42, scale=True), tooltip=tip)  # fmt: skip
 
     def coordinates(index: Any) -> list[list[float]]:
         columns = [np.asarray(t[c], float)[index] for c, _, _ in AXES]
@@ -128,7 +129,8 @@ def certainty_section(page: Page, result: DesignResult) -> None:
     shown = (
         ("tokens/s per watt", "tokens_per_joule", 1.0), ("tokens/s per chip", "tokens_per_s", 1.0),
         ("million tokens per dollar", "tokens_per_dollar", 1e-6), ("watts per chip at work", "watts", 1.0),
-        ("design power, W", "design_watts", 1.0), ("die, mm²", "die_mm2", 1.0), ("cost of a package, $", "unit_dollars", 1.0),
+        ("design power, W", "design_watts", 1.0), ("die, mm²", "die_mm2", 1.0),
+        ("cost of a package, $", "unit_dollars", 1.0),
         ("dollars per chip-hour", "dollars_per_hour", 1.0),
     )  # fmt: skip
     relative = [
@@ -195,7 +197,8 @@ def sources_section(page: Page, result: DesignResult) -> None:
     """Every quantity the chip's figures rest on, with origin, confidence and source; then what is approximated."""
     chip = result.chip
     used = (
-        f"nodes.{chip.node}.", f"memories.{chip.memory.kind}.", f"packaging.{chip.package}.", "packaging.die.", "blocks.",
+        f"nodes.{chip.node}.", f"memories.{chip.memory.kind}.", f"packaging.{chip.package}.", "packaging.die.",
+        "blocks.",
         f"links.serdes{chip.links.gigabits_per_lane}.", "board.", *(("links.ucie.",) if chip.dies > 1 else ()),
     )  # fmt: skip
     found = {name: q for name, q in shipped().items() if name.startswith(used)}

@@ -44,8 +44,8 @@ def tag(name: str, *children: Content, **attributes: object) -> Markup:
             continue
         label = key.rstrip("_").replace("_", "-")
         written.append(f" {label}" if value is True else f' {label}="{html.escape(str(value), quote=True)}"')
-    head = f"<{name}{''.join(written)}>"
-    return Markup(head) if name in VOID else Markup(f"{head}{text(children)}</{name}>")
+    head = f"<{name}{''.join(written)}"
+    return Markup(f"{head}/>" if name in VOID else f"{head}>{text(children)}</{name}>")
 
 
 def script_json(value: Any) -> Markup:

@@ -37,6 +37,7 @@ from tapeout.workload.formats import Formats
 
 SEARCH_CHIPS = 16  # of a replica, while searching; the chosen chip is looked at with more
 LARGEST_REPLICA = 64
+DEEPEST_REPLICA = 2304  # where a model fits no smaller one
 FINE_BATCHES = tuple(sorted({round(2 ** (i / 2)) for i in range(25)}))
 AGAINST = "h200"  # the accelerator that the reasons start from
 
@@ -199,6 +200,13 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
     chosen = tuple(sheets) if options.accelerators is None else options.accelerators
     contenders = [Contender.of(sheets[key], model, parameters) for key in chosen]
     rivals = tuple(c.rival(scenario, pts, objective) for c in contenders)
+    # What keeps everything in SRAM needs hundreds of chips in a row.
+    if any(r.operation is None for r in rivals):
+        deep = points(model, largest=DEEPEST_REPLICA, batches=batches, pipeline=_stages(len(model.layers)))
+        rivals = tuple(
+            r if r.operation is not None else c.rival(scenario, deep, objective)
+            for r, c in zip(rivals, contenders, strict=True)
+        )
     against = next((c for c in contenders if c.sheet.key == AGAINST), None)
     start = next((r for r in rivals if r.key == AGAINST), None)
     steps: tuple[Step, ...] = ()
@@ -224,6 +232,11 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
         reasons=steps,
         exploration=found,
     )
+
+
+def _stages(layers: int) -> tuple[int, ...]:
+    """Pipeline depths that leave no stage with more than one layer over the others, down to one layer each."""
+    return tuple(sorted({-(-layers // per) for per in range(1, layers + 1)}))
 
 
 def _rank(r: Rival, objective: Objective) -> tuple[bool, bool, float]:

@@ -9,8 +9,8 @@
     if (value === null || value === undefined || !isFinite(value)) return "–";
     const a = Math.abs(value), u = unit ? " " + unit : "";
     if (a === 0) return "0" + u;
-    const steps = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
-    if (a >= 1e15 || a < 1e-3) return value.toExponential(1) + u;
+    const steps = [[1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
+    if (a >= 1e21 || a < 1e-3) return value.toExponential(1) + u;
     for (const [scale, prefix] of steps) if (a >= scale) return +(value / scale).toPrecision(3) + (prefix ? " " + prefix + (unit || "") : u);
     return +value.toPrecision(2) + u;
   }
@@ -32,12 +32,11 @@
       return `<b>${escape(list[0].axisValueLabel)}</b><br>${rows.join("<br>")}`;
     },
     label: (index) => (p) => String(p.value[index]),
-    span: () => (params, api) => {
+    span: (labels) => (params, api) => {
       const a = api.coord([api.value(1), api.value(0)]), b = api.coord([api.value(2), api.value(0)]);
       const height = Math.min(26, api.size([0, 1])[1] * 0.62), left = Math.min(a[0], b[0]), width = Math.max(Math.abs(b[0] - a[0]), 2);
       const box = echarts.graphic.clipRectByRect({ x: left, y: a[1] - height / 2, width, height }, params.coordSys);
-      const ratio = api.value(2) / api.value(1);
-      const words = Math.abs(width) < 1 ? "" : ratio >= 1 ? "× " + +ratio.toPrecision(3) : "÷ " + +(1 / ratio).toPrecision(3);
+      const words = labels[params.dataIndex];
       return { type: "group", children: [
         { type: "rect", shape: box || { x: left, y: a[1] - height / 2, width, height }, style: { fill: api.visual("color") } },
         { type: "text", x: left + width + 6, y: a[1], style: { text: words, fill: css("--soft"), fontSize: 12, verticalAlign: "middle" } } ] };
