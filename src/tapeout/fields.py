@@ -51,6 +51,7 @@ class Fields:
     @overload
     def integer(self, key: str, default: None, *, low: int = ..., high: int = ...) -> int | None: ...
     def integer(self, key: str, default: Any = _REQUIRED, *, low: int = 1, high: int = 10**9) -> int | None:
+        """An integer from `low` to `high`; true and false are not integers."""
         expected = f"an integer from {low} to {high}"
         value = self._get(key, default, expected)
         if value is None or value is default:
@@ -68,6 +69,7 @@ class Fields:
     def number(
         self, key: str, default: Any = _REQUIRED, *, low: float = 0.0, high: float = 1e18
     ) -> float | None:
+        """A finite number from `low` to `high`; integers count as numbers."""
         expected = f"a number from {low:g} to {high:g}"
         value = self._get(key, default, expected)
         if value is None or value is default:
@@ -87,6 +89,7 @@ class Fields:
     @overload
     def boolean(self, key: str, default: bool) -> bool: ...
     def boolean(self, key: str, default: Any = _REQUIRED) -> bool:
+        """True or false, and nothing that merely looks like it."""
         value = self._get(key, default, "true or false")
         if not isinstance(value, bool):
             raise self.fail(key, value, "true or false")
@@ -99,6 +102,7 @@ class Fields:
     @overload
     def text(self, key: str, default: None, *, choices: Sequence[str] | None = ...) -> str | None: ...
     def text(self, key: str, default: Any = _REQUIRED, *, choices: Sequence[str] | None = None) -> str | None:
+        """A string; one of `choices` where they are given."""
         expected = f"one of {', '.join(choices)}" if choices else "a string"
         value = self._get(key, default, expected)
         if value is None:
