@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 NAME = "demo"
+END_OF_TEXT = 1  # the token between the chapters it was trained on
 FOLDER = Path(__file__).parent
 
 

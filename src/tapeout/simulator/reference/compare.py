@@ -37,6 +37,8 @@ class Comparison:
     a constant over the vocabulary taken out (softmax does not see it). `layer_error`: for each layer the
     relative error of the residual stream. `kl`: mean Kullback-Leibler divergence from the reference, nats.
     `expert_agreement`: share of (token, layer) with the same set of experts, None without experts.
+    `largest_flip_margin`: over the first layer of each token that chose other experts, how far the reference's
+    router preferred its own, in standard deviations of its scores; None where it does not say.
     """
 
     positions: int
@@ -49,6 +51,7 @@ class Comparison:
     logit_error_p99: float
     layer_error: tuple[float, ...]
     expert_agreement: float | None
+    largest_flip_margin: float | None
 
     @property
     def perplexity_change(self) -> float:
@@ -60,9 +63,10 @@ class Comparison:
         """Of all disagreements; 0 if there is none."""
         return max((d.margin for d in self.disagreements), default=0.0)
 
-    def margins_within(self, bound: float) -> bool:
-        """Whether no disagreement has a margin above `bound` standard deviations."""
-        return self.largest_margin <= bound
+    @property
+    def largest_margin_same_experts(self) -> float:
+        """Of the disagreements of tokens for which every layer chose the same experts; 0 if there is none."""
+        return max((d.margin for d in self.disagreements if not d.experts_differ), default=0.0)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -85,6 +89,7 @@ class Statistics:
         self._layer_error: list[NDArray[np.float64]] = []
         self._layer_size: list[NDArray[np.float64]] = []
         self._experts_same = self._experts_seen = 0
+        self._flip_margin: float | None = None
 
     def add(self, tokens: Sequence[int], reference: Trace, other: Trace) -> None:
         """One text: its tokens and what both runs left. Raises ValueError if their shapes differ."""
@@ -93,8 +98,12 @@ class Statistics:
                 f"logits {other.logits.shape} against {reference.logits.shape}, {len(tokens)} tokens"
             )
         differ = np.zeros(len(tokens), bool)
-        for layer, chosen in reference.experts.items():
+        for layer, chosen in sorted(reference.experts.items()):
             same = np.all(np.sort(chosen, -1) == np.sort(other.experts[layer], -1), axis=-1)
+            if layer in reference.routers:
+                margins = _flip_margins(reference.routers[layer], chosen, other.experts[layer])
+                largest = float(margins[~same & ~differ].max(initial=0.0))
+                self._flip_margin = max(self._flip_margin or 0.0, largest)
             differ |= ~same
             self._experts_same += int(same.sum())
             self._experts_seen += same.size
@@ -140,4 +149,21 @@ class Statistics:
             logit_error_p99=float(np.quantile(errors, 0.99)),
             layer_error=tuple(float(e) for e in np.atleast_1d(layers)),
             expert_agreement=self._experts_same / self._experts_seen if self._experts_seen else None,
+            largest_flip_margin=self._flip_margin,
         )
+
+
+def _flip_margins(
+    scores: NDArray[np.float32], chosen: NDArray[np.int64], other: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """[T]: the reference's lowest score among its own experts that the other did not choose, less its highest
+    among those the other chose instead, in standard deviations of its scores; −inf where the sets are the same."""
+    mine, theirs = np.zeros(scores.shape, bool), np.zeros(scores.shape, bool)
+    np.put_along_axis(mine, chosen, True, axis=-1)
+    np.put_along_axis(theirs, other, True, axis=-1)
+    wide = scores.astype(np.float64)
+    lowest = np.where(mine & ~theirs, wide, np.inf).min(-1)
+    highest = np.where(theirs & ~mine, wide, -np.inf).max(-1)
+    with np.errstate(invalid="ignore"):
+        margins = (lowest - highest) / wide.std(-1)
+    return np.where((mine == theirs).all(-1), -np.inf, margins)

@@ -66,13 +66,16 @@ class Reference:
         """Run `tokens` as one text."""
         torch = self._torch
         experts: dict[int, np.ndarray] = {}
+        routers: dict[int, np.ndarray] = {}
         hooks = []
         for name, module in self._model.named_modules():
             if type(module).__name__.lower().endswith("topkrouter"):
                 layer = int(name.split("layers.")[1].split(".")[0])
 
-                def keep(_m: Any, _i: Any, output: Any, layer: int = layer) -> None:
+                def keep(router: Any, _i: Any, output: Any, layer: int = layer) -> None:
                     experts[layer] = np.sort(output[2].reshape(len(tokens), -1).numpy(), axis=-1)
+                    if not hasattr(router, "e_score_correction_bias"):
+                        routers[layer] = output[0].reshape(len(tokens), -1).float().numpy()
 
                 hooks.append(module.register_forward_hook(keep))
         hidden: list[np.ndarray] = []
@@ -89,7 +92,25 @@ class Reference:
         finally:
             for hook in hooks:
                 hook.remove()
-        return Trace(logits, np.stack(hidden), experts)
+        return Trace(logits, np.stack(hidden), experts, routers)
+
+    def sample(self, texts: int, length: int, seed: int) -> list[list[int]]:
+        """Texts of `length` tokens drawn from the model itself, each from a random first token: what it
+        finds likely, for a checkpoint without a text or a tokenizer."""
+        torch = self._torch
+        vocabulary = self._model.config.vocab_size
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            tokens = torch.randint(0, vocabulary, (texts, 1))
+            cache = None
+            while tokens.shape[1] < length:
+                out = self._model(
+                    tokens if cache is None else tokens[:, -1:], past_key_values=cache, use_cache=True
+                )
+                cache = out.past_key_values
+                chosen = torch.multinomial(out.logits[:, -1].float().softmax(-1), 1)
+                tokens = torch.cat((tokens, chosen), 1)
+        return [list(map(int, row)) for row in tokens]
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ class Trace:
 
     `logits` [T, vocabulary] FP32. `hidden` [L, T, hidden] FP32: the residual stream after each layer.
     `experts`: for each layer with experts (layer index as key) the chosen ids [T, chosen], sorted.
+    `routers`: for those layers the scores [T, experts] whose largest are chosen, where that is all there is to the
+    choice (not with groups of experts); of the reference only.
     """
 
     logits: NDArray[np.float32]
     hidden: NDArray[np.float32]
     experts: dict[int, NDArray[np.int64]]
+    routers: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def chunks(tokens: list[int], context: int) -> list[list[int]]:
