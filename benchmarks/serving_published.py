@@ -45,7 +45,9 @@ def compare(rows: list[Row]) -> dict[str, np.ndarray]:
     """Absolute relative errors by name, [rows]; a row that cannot be simulated counts as 1."""
     points: list[Point] = [r.point for r in rows if r.point is not None]
     estimates = predict_points(points)
-    errors = {name: np.ones(len(rows)) for name in ("tpot", "throughput", "estimator tpot", "estimator throughput")}
+    errors = {
+        name: np.ones(len(rows)) for name in ("tpot", "throughput", "estimator tpot", "estimator throughput")
+    }
     number = 0
     for i, row in enumerate(rows):
         if row.point is None:
@@ -53,7 +55,9 @@ def compare(rows: list[Row]) -> dict[str, np.ndarray]:
         tpot = row.measured["tpot_s"]
         output = 0.9 * float(row.labels["osl"])
         # what the clients saw, from the same two published figures
-        throughput = row.point.concurrency * row.point.dp * output / (row.measured["ttft_s"] + tpot * (output - 1))
+        throughput = (
+            row.point.concurrency * row.point.dp * output / (row.measured["ttft_s"] + tpot * (output - 1))
+        )
         errors["estimator tpot"][i] = abs(estimates.tpot_s[number] / tpot - 1)
         rate = estimates.output_tokens_per_s[number] * row.point.dp
         errors["estimator throughput"][i] = abs(rate / throughput - 1)
@@ -76,7 +80,9 @@ def main() -> None:
     errors = compare(rows)
     print(f"{len(rows)} rows")
     for name, e in errors.items():
-        print(f"{name:22} median {np.median(e):6.1%}  mean {e.mean():6.1%}  not simulated {int((e == 1).sum())}")
+        print(
+            f"{name:22} median {np.median(e):6.1%}  mean {e.mean():6.1%}  not simulated {int((e == 1).sum())}"
+        )
 
 
 if __name__ == "__main__":
