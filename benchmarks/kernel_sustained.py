@@ -2,9 +2,10 @@
 
     python benchmarks/kernel_sustained.py ../shared/validation/kernels
 
-The folder holds `ACCELERATOR/{gemm,attention,moe,comm}/ENGINE/*.parquet` of the aiconfigurator performance database
-(Apache-2.0). Each line: the fitted figures of `overhead + max(compute, memory) + (1 - overlap) × min(…)`, the median and
-the mean error. `src/tapeout/estimate/parameters.py` takes its priors from these lines.
+The folder holds `ACCELERATOR/{gemm,attention,moe,comm}/ENGINE/*.parquet` of the aiconfigurator performance
+database (Apache-2.0). Each line: the fitted figures of
+`overhead + max(compute, memory) + exposed / (1 + exposed) × min(…)`, then the median and the mean error.
+`src/tapeout/estimate/parameters.py` takes its priors from these lines.
 """
 
 from __future__ import annotations
@@ -58,9 +59,8 @@ def report(
         f"{n} {v * 1e6:.1f} µs" if n.endswith("_s") else f"{n} {v:.3g}"
         for n, v in zip(names, np.exp(fit.x), strict=True)
     )
-    print(
-        f"{label:58s} {len(latency):5d} rows  {figures}  (median {100 * np.median(error):.1f} %, mean {100 * error.mean():.1f} %)"
-    )
+    quality = f"(median {100 * np.median(error):.1f} %, mean {100 * error.mean():.1f} %)"
+    print(f"{label:58s} {len(latency):5d} rows  {figures}  {quality}")
 
 
 def gemm(sheet: Accelerator, path: Path) -> None:

@@ -175,7 +175,7 @@ def machine(sheet: Accelerator, parameters: Parameters, engine: Engine | None = 
             quantise_s=p["quantise_s"] * factor,
             vector_s=p["vector_s"] * factor,
             attention_s=p["attention_s"] * factor,
-            expert_s=p["expert_s"] * factor,
+            expert_s={c: p["expert_s.fp4" if c == "fp4" else "expert_s"] * factor for c in peaks},
             bulk_s=p["bulk_s"],
             bulk_hop_s=p["bulk_hop_s"],
             step_s=engine.step_s if engine else 0.0,

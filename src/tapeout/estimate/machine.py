@@ -105,7 +105,8 @@ class Overheads:
     """Seconds that do no work: per kernel of each kind, per collective call, and per step.
 
     `kernel_s` of a matmul or state update, `quantise_s` more where its activations are converted to the
-    narrow format of its weights first, `vector_s` of a vector or gather kernel, `attention_s`, `expert_s`;
+    narrow format of its weights first, `vector_s` of a vector or gather kernel, `attention_s`, `expert_s` (by
+    arithmetic class, or one number for all);
     `collective_s` on top of the network's latency, `bulk_s` and `bulk_hop_s` (per doubling of the group) of one
     built for bandwidth. `step_s` once a step (host, scheduling, launch, sampling), `sequence_s` for each
     decoding sequence in it, `eager_s` for each kernel of a step that is launched one by one, as steps with
@@ -116,7 +117,7 @@ class Overheads:
     quantise_s: Number = 0.0
     vector_s: Number = 0.0
     attention_s: Number = 0.0
-    expert_s: Number = 0.0
+    expert_s: Number | Mapping[str, Number] = 0.0
     collective_s: Number = 0.0
     bulk_s: Number = 0.0
     bulk_hop_s: Number = 0.0

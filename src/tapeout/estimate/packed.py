@@ -122,8 +122,11 @@ def seconds(packed: Packed, machines: Sequence[Machine]) -> Array:
             return np.array([value(m) for m in machines], dtype=float)[at]
 
         def by_class(value: Any, b: dict[str, Array] = b, at: Array = at) -> Array:
-            table = np.array([[_class_value(m, c, value) for c in ARITHMETIC] for m in machines])
+            table = np.array([[value(m, c) for c in ARITHMETIC] for m in machines])
             return table[at, b["class"]]
+
+        def rate(value: Any) -> Any:
+            return lambda m, c: m.peak_macs[c] * pick(value(m), c) if c in m.peak_macs else 1.0
 
         if name == "collective":
             net = of(lambda m: m.scale_up.bandwidth * m.sustained.network)
@@ -144,7 +147,7 @@ def seconds(packed: Packed, machines: Sequence[Machine]) -> Array:
             bandwidth = of(lambda m: m.memory_bandwidth)
             if name == "matmul":
                 macs = b["macs"] + of(lambda m: m.sustained.rows_half) * b["fill"]
-                compute = macs / by_class(lambda m: m.sustained.matrix) + vector
+                compute = macs / by_class(rate(lambda m: m.sustained.matrix)) + vector
                 memory = moved / (bandwidth * of(lambda m: m.sustained.memory))
                 shown = 1.0 - of(lambda m: m.sustained.overlap)
                 time = np.maximum(compute, memory) + shown * np.minimum(compute, memory)
@@ -153,9 +156,11 @@ def seconds(packed: Packed, machines: Sequence[Machine]) -> Array:
                 )
             elif name == "expert_matmul":
                 macs = b["macs"] + of(lambda m: m.sustained.expert_rows_half) * b["fill"]
-                compute = macs / by_class(lambda m: m.sustained.expert_matrix) + vector
+                compute = macs / by_class(rate(lambda m: m.sustained.expert_matrix)) + vector
                 memory = moved / (bandwidth * of(lambda m: m.sustained.expert_memory))
-                time = np.maximum(compute, memory) + b["present"] * of(lambda m: m.overheads.expert_s)
+                time = np.maximum(compute, memory) + b["present"] * by_class(
+                    lambda m, c: pick(m.overheads.expert_s, c)
+                )
             elif name == "attention":
                 macs = b["macs"] * (1.0 + of(lambda m: m.sustained.attention_rows_half) / b["rows"])
                 compute = np.maximum(macs / of(lambda m: m.peak_of("bf16") * m.sustained.attention), vector)
@@ -173,10 +178,6 @@ def seconds(packed: Packed, machines: Sequence[Machine]) -> Array:
                 time = np.maximum(vector, memory) + b["present"] * cost
         total += np.bincount(b["point"], b["repeats"] * time * b["present"], packed.points)
     return total
-
-
-def _class_value(m: Machine, c: str, value: Any) -> float:
-    return float(m.peak_macs[c] * pick(value(m), c)) if c in m.peak_macs else 1.0
 
 
 def _bulk(machines: Sequence[Machine], of: Any, doublings: Array, sent: Array, network: str) -> Array:

@@ -123,7 +123,7 @@ def overhead_seconds(machine: Machine, o: Operator) -> Number:
     elif o.kind == "attention":
         overhead = v.attention_s
     elif o.kind == "expert_matmul":
-        overhead = v.expert_s
+        overhead = pick(v.expert_s, machine.arithmetic_of(o.weight_format))
     elif o.kind in ("vector", "gather"):
         overhead = v.vector_s
     return np.where(present(o), overhead, 0.0)
