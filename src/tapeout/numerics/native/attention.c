@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "matmul.h"
+#include "vector.h"
 
 #define MAX_ROWS 64
 
@@ -47,6 +48,25 @@ static void value_tile(const attention *at, const uint8_t *v, int64_t first, int
     }
 }
 
+float tp_tile_row(float *s, int64_t width, int64_t from, int64_t to, float factor, float top, float *c, float *total) {
+#if TP_X86
+    if (tp_level == TP_AVX512) return tp_tile_row_avx512(s, width, from, to, factor, top, c, total);
+#endif
+    int32_t key = tp_key(top);
+    for (int64_t j = 0; j < width; j++) {
+        s[j] = j >= from && j < to ? tp_canonical(s[j] * factor) : -INFINITY;
+        key = tp_key(s[j]) > key ? tp_key(s[j]) : key;
+    }
+    float next = tp_unkey(key), base = next == -INFINITY ? 0.0f : next, partial[32] = {0};
+    for (int64_t j = 0; j < width; j++) s[j] = s[j] == -INFINITY && base == base ? 0.0f : tp_exp2(s[j] - base);
+    /* positions fall on partial sums by their place in the tile, which starts at a multiple of 32 */
+    for (int64_t j = 0; j < width; j += 32)
+        for (int i = 0; i < 32; i++) partial[i] += s[j + i];
+    *c = tp_exp2(top - base);
+    *total = tp_total(partial, 32);
+    return next;
+}
+
 static void attend_task(void *context, int64_t task) {
     const attention *a = context;
     int64_t group = a->heads / a->kv_heads, all = a->tokens * group, chunks = (all + a->chunk - 1) / a->chunk;
@@ -59,10 +79,10 @@ static void attend_task(void *context, int64_t task) {
     const uint8_t *vs = a->vs + head * a->capacity * (v_padded / 32);
     int64_t most_blocks = k_blocks > tile_blocks ? k_blocks : tile_blocks, wider = k_padded > tile ? k_padded : tile;
     size_t rows_bytes = tp_rows_bytes(m, most_blocks);
-    arena mem = {tp_scratch(6, 2 * rows_bytes + (size_t)(m * (3 * wider + v_padded + 8) * 4) + (size_t)m * wider * 2 +
+    arena mem = {tp_scratch(6, 2 * rows_bytes + (size_t)((m + 1) * (3 * wider + v_padded + 8) * 4) + (size_t)m * wider * 2 +
                                (size_t)(m * most_blocks) + (size_t)most_blocks * 512 * 9 + 16384)};
     void *q_memory = take(&mem, rows_bytes), *p_memory = take(&mem, rows_bytes);
-    float *score = take(&mem, (size_t)(m * tile) * 4), *moved = take(&mem, (size_t)(m * tile) * 4);
+    float *score = take(&mem, (size_t)(m * tile) * 4), *moved = take(&mem, (size_t)(m * tile) * 4), *factor = take(&mem, (size_t)tile * 4);
     float *o = take(&mem, (size_t)(m * v_padded) * 4), *query = take(&mem, (size_t)k_padded * 4);
     float *top = take(&mem, (size_t)m * 4), *sum = take(&mem, (size_t)m * 4);
     uint8_t *codes = take(&mem, (size_t)(m * wider) * 2), *scales = take(&mem, (size_t)(m * most_blocks));
@@ -93,8 +113,7 @@ static void attend_task(void *context, int64_t task) {
         int64_t p0 = start + b0 * 32, width = count * 32;
         for (int64_t j = 0; j < width; j += TP_TILE) {
             if (p0 + j >= to) {
-                for (int64_t r = 0; r < m; r++)
-                    for (int n = 0; n < TP_TILE; n++) score[r * tile + j + n] = -INFINITY;
+                for (int64_t r = 0; r < m; r++) memset(score + r * tile + j, 0, TP_TILE * sizeof(float));
                 continue;
             }
             tp_tile_exponents(&keys, p0 + j, whole, exponent);
@@ -102,36 +121,28 @@ static void attend_task(void *context, int64_t task) {
             if (narrow) tp_expand_any(&keys, p0 + j, whole, w);
             else tp_expand_wide(&keys, p0 + j, whole, wide, exponent);
             tp_multiply_any(&t, &queries, index, m, result);
-            for (int64_t r = 0; r < m; r++)
-                for (int n = 0; n < TP_TILE; n++) {
-                    int64_t p = p0 + j + n;
-                    score[r * tile + j + n] = p >= low[r] && p < high[r] ? tp_canonical(result[r][n] * a->factor) : -INFINITY;
-                }
+            for (int64_t r = 0; r < m; r++) memcpy(score + r * tile + j, result[r], TP_TILE * sizeof(float));
         }
         for (int64_t r = 0; r < m; r++) {
-            float *s = score + r * tile;
-            int32_t key = tp_key(top[r]);
-            for (int64_t j = 0; j < width; j++) key = tp_key(s[j]) > key ? tp_key(s[j]) : key;
-            float new = tp_unkey(key), base = new == -INFINITY ? 0.0f : new;
-            for (int64_t j = 0; j < width; j++) s[j] = s[j] == -INFINITY && base == base ? 0.0f : tp_exp2(s[j] - base);
-            float c = tp_exp2(top[r] - base), partial[32] = {0};
-            /* the tile's positions fall on partial sums by their place in the tile, which is a multiple of 32 */
-            for (int64_t j = 0; j < width; j += 32)
-                for (int i = 0; i < 32; i++) partial[i] += s[j + i];
-            sum[r] = sum[r] * c + tp_total(partial, 32);
+            float c, added;
+            top[r] = tp_tile_row(score + r * tile, width, low[r] - p0, high[r] - p0, a->factor, top[r], &c, &added);
+            sum[r] = sum[r] * c + added;
             for (int64_t i = 0; i < v_padded; i++) o[r * v_padded + i] *= c;
-            top[r] = new;
         }
         tp_range range = {0, 1, count};
         for (int64_t g = 0; g < v_padded / 32; g++) {
+            for (int64_t j = 0; j < width; j++) {
+                int scale = p0 + j < a->positions ? vs[(p0 + j) * (v_padded / 32) + g] : 0;
+                factor[j] = scale == 255 ? NAN : scale ? tp_float((uint32_t)scale << 23) : 0x1p-127f;
+            }
             for (int64_t r = 0; r < m; r++) {
-                for (int64_t j = 0; j < width; j++) {
-                    int64_t p = p0 + j;
-                    int see = p >= low[r] && p < high[r];
-                    int scale = see ? vs[p * (v_padded / 32) + g] : 0;
-                    float factor = scale == 255 ? NAN : scale ? tp_float((uint32_t)scale << 23) : 0x1p-127f;
-                    moved[r * tile + j] = see ? score[r * tile + j] * factor : 0.0f;
-                }
+                int64_t j0 = low[r] > p0 ? low[r] - p0 : 0, j1 = high[r] - p0 < width ? high[r] - p0 : width;
+                float *to_row = moved + r * tile;
+                if (j1 < j0) j1 = j0 = 0;
+                if (j0 > width) j0 = j1 = width;
+                for (int64_t j = 0; j < j0; j++) to_row[j] = 0;
+                for (int64_t j = j0; j < j1; j++) to_row[j] = score[r * tile + j] * factor[j];
+                for (int64_t j = j1; j < width; j++) to_row[j] = 0;
                 tp_quantise_row(a->act_format, moved + r * tile, width, codes + r * tp_row_bytes(a->act_format, width),
                                 scales + r * count);
             }

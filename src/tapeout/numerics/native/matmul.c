@@ -11,6 +11,20 @@
 
 float tp_block_exponent(int code, int fraction) { return code == 255 ? NAN : (float)(code - 127 - fraction); }
 
+static inline int32_t block_sum(const int8_t *x) {
+#if TP_X86 && defined(__SSE2__)
+    const __m128i flip = _mm_set1_epi8((char)0x80), zero = _mm_setzero_si128();
+    __m128i a = _mm_sad_epu8(_mm_xor_si128(_mm_loadu_si128((const __m128i *)x), flip), zero);
+    __m128i b = _mm_sad_epu8(_mm_xor_si128(_mm_loadu_si128((const __m128i *)x + 1), flip), zero);
+    a = _mm_add_epi64(a, b);
+    return _mm_cvtsi128_si32(a) + _mm_extract_epi16(a, 4) - 32 * 128;
+#else
+    int32_t s = 0;
+    for (int j = 0; j < TP_BLOCK; j++) s += x[j];
+    return s;
+#endif
+}
+
 size_t tp_rows_bytes(int64_t m, int64_t count) { return (size_t)(m * count) * (8 + 8 * TP_BLOCK) + 256; }
 
 tp_rows tp_prepare_rows(int act_format, int weight_format, const uint8_t *codes, const uint8_t *scales, int64_t m,
@@ -32,9 +46,7 @@ tp_rows tp_prepare_rows(int act_format, int weight_format, const uint8_t *codes,
             }
             const int8_t *x = (const int8_t *)from;
             int8_t *to = a + at * TP_BLOCK;
-            int32_t s = 0;
-            for (int j = 0; j < TP_BLOCK; j++) s += x[j];
-            sum[at] = s;
+            sum[at] = block_sum(x);
             if (weight_format == TP_MXFP4) {
                 for (int j = 0; j < TP_BLOCK; j++) to[(j / 8) * 8 + (j & 1) * 4 + (j % 8) / 2] = x[j];
             } else memcpy(to, x, TP_BLOCK);

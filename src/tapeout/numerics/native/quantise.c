@@ -1,5 +1,5 @@
 /* convert.py in C: FP32 and BF16 rows to blocks; weights laid out for the matrix kernels. */
-#include "common.h"
+#include "vector.h"
 
 static inline int block_code(const float *x, int emax) {
     uint32_t largest = 0;
@@ -39,6 +39,9 @@ static inline void quantise_integers(const float *x, double factor, double large
 }
 
 void tp_quantise_row(int format, const float *x, int64_t k, uint8_t *codes, uint8_t *scales) {
+#if TP_X86
+    if (format == TP_MXINT8 && tp_level == TP_AVX512) { tp_quantise_int8_avx512(x, k, codes, scales); return; }
+#endif
     int emax = format == TP_MXFP4 ? 2 : format == TP_MXFP8 ? 8 : 0;
     int64_t bytes = tp_row_bytes(format, TP_BLOCK);
     for (int64_t b = 0; b < k / TP_BLOCK; b++, x += TP_BLOCK, codes += bytes) {

@@ -1,7 +1,7 @@
 /* vector.py in C. */
 #include <math.h>
 
-#include "common.h"
+#include "vector.h"
 
 float tp_total(const float *x, int64_t n) {
     float p[32] = {0};
@@ -73,7 +73,8 @@ static void softmax_row(vector_job *j, int64_t r) {
         top = key > top ? key : top;
     }
     float largest = tp_unkey(top);
-    for (int64_t i = 0; i < j->n; i++) y[i] = tp_exp2(y[i] - largest);
+    for (int64_t i = 0; i < j->n; i++) y[i] = y[i] - largest;
+    tp_exp2_array(y, y, j->n);
     float inverse = tp_reciprocal(tp_total(y, j->n));
     for (int64_t i = 0; i < j->n; i++) y[i] = tp_canonical(y[i] * inverse);
 }
@@ -93,35 +94,35 @@ static inline float most(float a, float b) {
     return tp_key(a) >= tp_key(b) ? a : b;
 }
 
-static inline float activate(int kind, float g) {
-    if (kind == 0) return g * tp_sigmoid(g);
-    if (kind == 1) {
-        float cubic = g * g;
-        cubic = cubic * g;
-        cubic = cubic * 0.044715f;
-        return g * tp_sigmoid((g + cubic) * (float)1.5957691216057308);
-    }
-    float r = most(g, 0.0f);
-    return r * r;
-}
-
 static void gate_row(vector_job *j, int64_t r) {
     int64_t n = j->n, padded = (n + 31) / 32 * 32;
     const float *x = j->x + r * 2 * n;
-    float *y = tp_scratch(0, (size_t)padded * 4), *out = j->out ? j->out + r * n : y;
+    float *y = tp_scratch(0, (size_t)(padded + 3 * n) * 4), *gate = y + padded, *up = gate + n, *z = up + n;
     for (int64_t i = 0; i < n; i++) {
-        float gate = j->interleaved ? x[2 * i] : x[i], up = j->interleaved ? x[2 * i + 1] : x[n + i], v;
-        if (j->kind == 3) {
-            gate = least(gate, j->limit);
-            up = most(least(up, j->limit), -j->limit);
-            v = (up + 1.0f) * (gate * tp_sigmoid(gate * 1.702f));
-        } else v = activate(j->kind, gate) * up;
-        out[i] = tp_canonical(v);
+        gate[i] = j->interleaved ? x[2 * i] : x[i];
+        up[i] = j->interleaved ? x[2 * i + 1] : x[n + i];
     }
-    if (!j->codes) return;
-    if (out != y) memcpy(y, out, (size_t)n * 4);
+    if (j->kind == 3) {
+        for (int64_t i = 0; i < n; i++) {
+            gate[i] = least(gate[i], j->limit);
+            up[i] = most(least(up[i], j->limit), -j->limit) + 1.0f;
+            z[i] = gate[i] * 1.702f;
+        }
+    } else if (j->kind == 1) {
+        for (int64_t i = 0; i < n; i++) {
+            float cubic = gate[i] * gate[i];
+            cubic = cubic * gate[i];
+            cubic = cubic * 0.044715f;
+            z[i] = (gate[i] + cubic) * (float)1.5957691216057308;
+        }
+    } else memcpy(z, gate, (size_t)n * 4);
+    if (j->kind == 2) for (int64_t i = 0; i < n; i++) gate[i] = z[i] = most(gate[i], 0.0f);
+    else tp_sigmoid_array(z, z, n);
+    for (int64_t i = 0; i < n; i++) y[i] = tp_canonical(gate[i] * z[i] * up[i]);
     for (int64_t i = n; i < padded; i++) y[i] = 0;
-    tp_quantise_row(j->format, y, padded, j->codes + r * tp_row_bytes(j->format, padded), j->scales + r * (padded / 32));
+    if (j->out) memcpy(j->out + r * n, y, (size_t)n * 4);
+    if (j->codes)
+        tp_quantise_row(j->format, y, padded, j->codes + r * tp_row_bytes(j->format, padded), j->scales + r * (padded / 32));
 }
 
 /* kind: 0 silu, 1 gelu_tanh, 2 relu2, 3 clamped_swiglu. x [rows][2n]: gate and up, interleaved or in halves. */
