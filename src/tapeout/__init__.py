@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 # public name → module that defines it
 _API: dict[str, str] = {
     "design": "tapeout.report.design",
+    "run": "tapeout.report.run",
     "simulate": "tapeout.serving.simulate",
+    "verify": "tapeout.simulator.reference.verify",
 }
 
 __all__ = ["__version__", *_API]

@@ -8,7 +8,7 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ("calibrate", "chips", "design", "models", "simulate", "validate")
+VERBS: tuple[str, ...] = ("calibrate", "chips", "design", "models", "run", "simulate", "validate", "verify")
 
 app = typer.Typer(
     name="tapeout",
