@@ -48,6 +48,9 @@ def design(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="sequences of a replica", show_default="the best")] = None,
     scenario: Annotated[Path | None, typer.Option(help="traffic and targets, a TOML file")] = None,
+    accelerators: Annotated[
+        str | None, typer.Option(help="those to compare, names or TOML files", show_default="all shipped")
+    ] = None,
     effort: Annotated[str, typer.Option(help="how much to search: quick, normal or thorough")] = "normal",
     seed: Annotated[int, typer.Option(help="of the search; the same seed gives the same chip")] = 0,
     out: Annotated[
@@ -79,6 +82,7 @@ def design(
             max_watts=max_power,
             nodes=_names(node),
             memories=_names(hbm),
+            accelerators=None if accelerators is None else _names(accelerators),
             seed=seed,
             effort=effort,
             out=folder,

@@ -12,7 +12,7 @@ import numpy as np
 from tapeout.chip.designs import Designs
 from tapeout.chip.spec import NODES, ChipSpec
 from tapeout.errors import DoesNotHold, InputError
-from tapeout.estimate.accelerators import catalog
+from tapeout.estimate.accelerators import accelerator, catalog
 from tapeout.estimate.chip_work import chip_formats
 from tapeout.estimate.fitted import fitted
 from tapeout.model.architecture import Model
@@ -49,7 +49,7 @@ class Options:
     """What steers a design run.
 
     `nodes`, `memories`: those the search may use. `max_watts`: design power of a package, at most.
-    `accelerators`: keys of those compared; None: all that are shipped.
+    `accelerators`: those compared, by name or TOML file; None: all that are shipped.
     """
 
     objective: Objective = "tokens_per_joule"
@@ -79,6 +79,8 @@ class Options:
             raise InputError("design", "--max-power", self.max_watts, "watts from 1 to 20000")
         if not 0 <= self.seed < 2**63:
             raise InputError("design", "--seed", self.seed, "an integer from 0 to 2^63 - 1")
+        for key in self.accelerators or ():
+            accelerator(key)
         if self.scenario.longest > model.context:
             raise InputError(
                 "design",
@@ -196,9 +198,8 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
     assert operation is not None, "the search found a point that holds the model"
     sure = ranges(model, spec, scenario, formats, operation, options.owning, options.seed)
     parameters = fitted()
-    sheets = catalog()
-    chosen = tuple(sheets) if options.accelerators is None else options.accelerators
-    contenders = [Contender.of(sheets[key], model, parameters) for key in chosen]
+    chosen = tuple(catalog()) if options.accelerators is None else options.accelerators
+    contenders = [Contender.of(accelerator(key), model, parameters) for key in chosen]
     rivals = tuple(c.rival(scenario, pts, objective) for c in contenders)
     # What keeps everything in SRAM needs hundreds of chips in a row.
     if any(r.operation is None for r in rivals):

@@ -64,7 +64,7 @@
       axisLine: Object.assign({ lineStyle: { color: line } }, a.axisLine), axisTick: { lineStyle: { color: line } },
       axisLabel: Object.assign({ color: soft, fontSize: 11.5, hideOverlap: true }, a.axisLabel), splitLine: Object.assign({ lineStyle: { color: hair } }, a.splitLine), minorSplitLine: { show: false },
     });
-    const o = Object.assign({ animation: false, textStyle: text, aria: { enabled: true } }, option);
+    const o = Object.assign({ animation: false, textStyle: text, aria: { enabled: true, label: { enabled: false } } }, option);
     for (const key of ["xAxis", "yAxis"]) if (o[key]) o[key] = Array.isArray(o[key]) ? o[key].map(axis) : axis(o[key]);
     if (o.legend) o.legend = Object.assign({ top: 0, left: 0, icon: "roundRect", itemWidth: 11, itemHeight: 11, itemGap: 16, textStyle: { color: soft, fontSize: 12.5 }, inactiveColor: line, type: "scroll", pageTextStyle: { color: soft } }, o.legend);
     if (o.tooltip) o.tooltip = Object.assign({ confine: true, backgroundColor: paper, borderColor: line, borderWidth: 1, padding: [8, 11], textStyle: { color: ink, fontSize: 12.5 }, extraCssText: "box-shadow:0 4px 16px rgb(0 0 0 / 14%)" }, o.tooltip);
@@ -80,6 +80,9 @@
       const picked = document.getElementById(holder.id + "-pick");
       const chart = echarts.init(holder, null, { renderer: holder.dataset.renderer || "svg" });
       chart.setOption(themed(resolve(variants[picked ? +picked.value : 0])));
+      holder.setAttribute("role", "img");
+      const caption = holder.parentElement.querySelector("figcaption");
+      if (caption) holder.setAttribute("aria-label", caption.textContent);
       charts.push(chart);
       if (holder.dataset.group) { chart.group = holder.dataset.group; echarts.connect(holder.dataset.group); }
     }
