@@ -16,8 +16,9 @@ from tapeout.chip.spec import MEMORY_KINDS, NODES, PACKAGES, ChipSpec
 from tapeout.physical.views import Number, View, shipped
 
 ENGINES = 4  # load, matrix, vector, store: the clients of the scratchpad
-ACCUMULATOR_BYTES = 4
-ACCUMULATOR_TILES = 2  # one filled while the other is drained
+ACCUMULATOR_BITS = 32
+ACCUMULATOR_SETS = 2  # one filled while the other is drained
+LEAST_TILES = 8  # output tiles that hide the FP32 adder's loop
 MESH_WHITESPACE = 0.03  # share lost between abutted blocks: channels, halos, decoupling cells
 
 
@@ -74,6 +75,18 @@ def unit_area(d: Designs, view: View) -> Number:
     return base * (1 + extra) * np.where(alone, 2, 1) * d.lanes / 32
 
 
+def accumulator_area(d: Designs, view: View) -> Number:
+    """N7 cell area of one unit's accumulators, mm². While weights stream past the activations that the rows hold,
+    the next activations are loaded a row a cycle, so full rate takes as many output tiles in flight as there
+    are rows. In flip-flops, or in a register file where that is smaller."""
+    ways = np.where(d.has_format("mxfp4") & d.double_rate_fp4, 2, 1)
+    bits = ACCUMULATOR_SETS * np.maximum(d.rows, LEAST_TILES) * ways * ACCUMULATOR_BITS
+    file = view.get("blocks.area.register_file", "mm2") + bits * view.get(
+        "blocks.area.register_file_bit", "mm2"
+    )
+    return np.minimum(bits * view.get("blocks.area.accumulator_bit", "mm2"), file)
+
+
 def sram_area(kibibytes: Number, d: Designs, view: View) -> Number:
     """Macro area of `kibibytes` KiB with SECDED, mm²."""
     megabits = kibibytes * 1024 * 8 / 1e6 * view.get("blocks.area.secded", "1")
@@ -96,7 +109,7 @@ def area(chips: Designs | ChipSpec, view: View | None = None) -> Area:
     def block(name: str) -> Number:
         return view.get(f"blocks.area.{name}", "mm2") * logic
 
-    edge_buffers = (d.rows + d.columns) * block("operand_buffer") * d.lanes / 32
+    edges = (d.rows * block("activation_row") + d.columns * block("weight_column")) * d.lanes / 32
     requests = d.outstanding * block("request") + d.port_bytes * block("port_byte")
     lanes = (d.scale_up_lanes + d.scale_out_lanes) / d.dies
     serdes = np.where(
@@ -106,9 +119,8 @@ def area(chips: Designs | ChipSpec, view: View | None = None) -> Area:
     )
     small = d.cores == 1
     parts = {
-        "matrix": cores * (d.rows * d.columns * unit_area(d, view) * logic + edge_buffers),
-        "accumulators": cores
-        * sram_area(d.rows * d.columns * 32 * ACCUMULATOR_BYTES * ACCUMULATOR_TILES / 1024, d, view),
+        "matrix": cores * (d.rows * d.columns * unit_area(d, view) * logic + edges),
+        "accumulators": cores * d.rows * d.columns * accumulator_area(d, view) * logic,
         "vector": cores * d.vector_lanes * block("vector_lane"),
         "scratchpad": cores * scratchpad_area(d, view),
         "sequencer": cores * (block("sequencer") + requests),

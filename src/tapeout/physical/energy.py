@@ -72,7 +72,7 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
         view.get("links.serdes112.energy", "J/byte"),
     )
     link_peak = lanes * d.gigabits_per_lane * 1e9 / 8
-    sram_mm2 = a.scratchpad + a.accumulators
+    sram_mm2 = a.scratchpad
     leak = d.dies * (
         (a.total - sram_mm2 - a.whitespace) * view.pick("nodes", NODES, d.node, "leakage", "W/mm2")
         + sram_mm2 * view.pick("nodes", NODES, d.node, "sram_leakage", "W/mm2")
