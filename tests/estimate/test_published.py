@@ -115,6 +115,8 @@ def test_labels_of_fewer_bits_requantise_what_is_published_wider() -> None:
     assert formats_of(load("deepseek-r1"), "fp4", "nvfp4", "", notes).experts == "nvfp4"
     assert formats_of(load("deepseek-r1"), "fp8", "fp8", "", notes).experts == "fp8_block128"
     assert formats_of(load("qwen3-32b"), "bfloat16", "", "fp8", notes).cache == "fp8"
+    half = formats_of(load("llama-2-70b"), "fp8", "fp8", "", notes)
+    assert (half.attention, half.dense, half.cache) == ("fp8", "fp8", "fp8"), "FP16 is not quantised"
 
 
 def test_another_table_is_refused(tmp_path: Path) -> None:

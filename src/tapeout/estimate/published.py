@@ -294,9 +294,9 @@ def formats_of(model: Model, precision: str, gemm: str, cache: str, notes: list[
     wide, exact = (_FORMATS.get(p, p if p in BITS else "") for p in labels)
     wanted = exact if exact == "fp8_block128" else wide or exact
     stored = Formats.stored(model)
-    native = stored.experts if stored.experts != "bf16" else stored.dense
+    native = stored.experts if BITS[stored.experts] < 16 else stored.dense
     kv = "bf16"
-    if native != "bf16":
+    if BITS[native] < 16:
         if not wanted or BITS[wanted] >= BITS[native] - 1.0:
             if wanted and wanted not in (native, "fp8", "fp8_block128"):
                 notes.append(f"labelled {wanted}; taken as published, {native}")
@@ -305,7 +305,7 @@ def formats_of(model: Model, precision: str, gemm: str, cache: str, notes: list[
             chosen = Formats(
                 attention="bf16", experts=wanted, shared_expert=wanted, dense=wanted, lm_head=stored.lm_head
             )
-    elif not wanted or wanted == "bf16":
+    elif not wanted or BITS[wanted] >= 16:
         chosen = stored
     else:
         chosen = Formats(attention=wanted, experts=wanted, shared_expert=wanted, dense=wanted)
