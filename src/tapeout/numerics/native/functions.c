@@ -1,10 +1,13 @@
 /* exp2, reciprocal, rsqrt, sigmoid: functions.py in C. The tables come from there, by tp_set_tables. */
 #include "vector.h"
 
-const int64_t *tp_exp2_table, *tp_reciprocal_table, *tp_rsqrt_table;
+static const int64_t *exp2_table, *reciprocal_table, *rsqrt_table; /* [n][3] */
+int32_t tp_exp2_columns[3 * 64], tp_reciprocal_columns[3 * 128];
 
 TP_EXPORT void tp_set_tables(const int64_t *exp2, const int64_t *reciprocal, const int64_t *rsqrt) {
-    tp_exp2_table = exp2, tp_reciprocal_table = reciprocal, tp_rsqrt_table = rsqrt;
+    exp2_table = exp2, reciprocal_table = reciprocal, rsqrt_table = rsqrt;
+    for (int i = 0; i < 3 * 64; i++) tp_exp2_columns[i % 3 * 64 + i / 3] = (int32_t)exp2[i];
+    for (int i = 0; i < 3 * 128; i++) tp_reciprocal_columns[i % 3 * 128 + i / 3] = (int32_t)reciprocal[i];
 }
 
 static inline int64_t interpolate(const int64_t *table, int64_t index, int64_t step) {
@@ -42,7 +45,7 @@ float tp_exp2(float x) {
     if (p.e >= 8) return p.sign ? 0.0f : tp_float(0x7F800000u);
     int64_t t = fixed_point(p.fraction | 0x800000, p.e + 1);
     if (p.sign) t = -t;
-    return scaled(interpolate(tp_exp2_table, (t >> 18) & 63, t & 0x3FFFF), (int)(t >> 24) - 44);
+    return scaled(interpolate(exp2_table, (t >> 18) & 63, t & 0x3FFFF), (int)(t >> 24) - 44);
 }
 
 float tp_reciprocal(float x) {
@@ -51,7 +54,7 @@ float tp_reciprocal(float x) {
     if (!magnitude) return tp_float(sign | 0x7F800000u);
     if (magnitude == 0x7F800000u) return tp_float(sign);
     parts p = split(x);
-    float y = scaled(interpolate(tp_reciprocal_table, p.fraction >> 16, (p.fraction << 2) & 0x3FFFF), -p.e - 44);
+    float y = scaled(interpolate(reciprocal_table, p.fraction >> 16, (p.fraction << 2) & 0x3FFFF), -p.e - 44);
     return sign ? -y : y;
 }
 
@@ -61,7 +64,7 @@ float tp_rsqrt(float x) {
     if (tp_bits(x) == 0x7F800000u) return 0.0f;
     parts p = split(x);
     int odd = p.e & 1;
-    int64_t r = interpolate(tp_rsqrt_table, (odd << 6) | (p.fraction >> 17), (p.fraction << 1) & 0x3FFFF);
+    int64_t r = interpolate(rsqrt_table, (odd << 6) | (p.fraction >> 17), (p.fraction << 1) & 0x3FFFF);
     return scaled(r, -((p.e - odd) / 2) - 44);
 }
 
@@ -72,13 +75,13 @@ float tp_sigmoid(float x) {
     if (p.e >= 7) return p.sign ? 0.0f : 1.0f;
     int64_t t = fixed_point((p.fraction | 0x800000) * 3098164010LL, p.e - 30);
     if (!p.sign) t = -t;
-    int64_t r = interpolate(tp_exp2_table, (t >> 18) & 63, t & 0x3FFFF) >> 17;
+    int64_t r = interpolate(exp2_table, (t >> 18) & 63, t & 0x3FFFF) >> 17;
     int64_t whole = t >> 24, one = 1LL << 27, grown;
     if (whole >= 0) grown = r + (one >> (whole > 28 ? 28 : whole));
     else grown = one + (r >> (whole < -28 ? 28 : -whole));
     int carry = (int)(grown >> 28), exponent = (int)(whole > 0 ? whole : 0) + carry;
     int64_t v = (grown >> (carry + 2)) & 0x1FFFFFF;
-    return scaled(interpolate(tp_reciprocal_table, v >> 18, v & 0x3FFFF), -exponent - 44);
+    return scaled(interpolate(reciprocal_table, v >> 18, v & 0x3FFFF), -exponent - 44);
 }
 
 void tp_exp2_array(const float *x, float *y, int64_t n) {

@@ -4,7 +4,7 @@
 
 #include "common.h"
 
-extern const int64_t *tp_exp2_table, *tp_reciprocal_table, *tp_rsqrt_table; /* [n][3] */
+extern int32_t tp_exp2_columns[3 * 64], tp_reciprocal_columns[3 * 128]; /* coefficient by coefficient */
 
 void tp_exp2_array(const float *x, float *y, int64_t n);
 void tp_sigmoid_array(const float *x, float *y, int64_t n);
