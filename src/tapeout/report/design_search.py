@@ -12,7 +12,7 @@ from tapeout.report.charts import axis, parallel, scatter, whiskers
 from tapeout.report.design_chip import LIMITS
 from tapeout.report.markup import Markup, tag
 from tapeout.report.numbers import figures, percent
-from tapeout.report.page import Page, badge, chart_figure, fold, table
+from tapeout.report.page import Page, badge, callout, chart_figure, fold, table
 from tapeout.search.result import DesignResult
 
 CLOUD = 4000  # designs drawn; the front is drawn whole
@@ -160,6 +160,7 @@ def certainty_section(page: Page, result: DesignResult) -> None:
             ],
             numeric=[1, 2, 3],
         ),
+        _low_end(result),
         tag("h3", "What moves tokens per joule most"),
         table(
             ["quantity", "its range", "tokens/s/W at its ends", "change", "source"],
@@ -188,9 +189,31 @@ def certainty_section(page: Page, result: DesignResult) -> None:
         ),
         lead="Inputs disagree, so figures have ranges. The estimate's own error against the cycle simulator"
         " and against"
-        " measurements is reported apart, by `tapeout validate`.",
+        " measurements is reported apart, by tapeout validate.",
         id="certainty",
     )
+
+
+def _low_end(result: DesignResult) -> Markup:
+    """What is left of the advantage at the low end of the range."""
+    r = result.ranges["tokens_per_joule"]
+    words = [
+        f"At the low end of its range, {figures(r.low)} tokens/s per watt, the chip still has "
+        + ", ".join(
+            f"{r.low / rival.operation.tokens_per_joule:.2f}× those of {rival.name}"
+            for rival in result.rivals
+            if rival.operation is not None
+            and rival.operation.meets
+            and rival.key in ("h200", "b200", "tpu7x")
+        )
+        + "."
+    ]
+    if r.value > r.low + 0.8 * (r.high - r.low):
+        words.append(
+            "Most ranges are wider on the unfavourable side, so the figure reported lies near the upper end:"
+            " expect less."
+        )
+    return callout(*words)
 
 
 def sources_section(page: Page, result: DesignResult) -> None:
@@ -236,12 +259,12 @@ APPROXIMATIONS = (
     " lengths costs slightly more.",
     "Prefill and decoding share a replica in time: a decoding round carries its part of the prompts. Queues"
     " are not in"
-    " these figures; `tapeout simulate` has them.",
+    " these figures; tapeout simulate has them.",
     "Time to first token is that of one mean prompt on a replica with no queue.",
     "Expert choices of different tokens are taken as independent, with the popularity that measured serving"
     " shows.",
     "The area between placed blocks, the clock tree and test logic are shares of the blocks, not a layout.",
     "Weights published in BF16 run in eight bits on the chip, and on accelerators where that serves them"
     " better; what"
-    " this does to the model's answers is measured by `tapeout run`, not here.",
+    " this does to the model's answers is measured by tapeout run, not here.",
 )
