@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from tapeout.estimate.intervals import GRID, Intervals, conformal, coverage, quantiles_of, shipped
+from tapeout.estimate.intervals import (
+    GRID,
+    Intervals,
+    conformal,
+    coverage,
+    effective_level,
+    quantiles_of,
+    shipped,
+)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
@@ -26,8 +34,20 @@ def test_coverage_counts_rows_inside_the_other_folds_interval() -> None:
     residuals = rng.normal(0.1, 0.2, 2000)
     fold = np.arange(2000) % 5
     assert coverage(residuals, fold) == pytest.approx(0.8, abs=0.03)
-    residuals[fold == 0] += 1.0
-    assert coverage(residuals, fold) < 0.75, "a fold unlike the others is not covered"
+    halves = np.arange(2000) % 2
+    residuals[halves == 0] += 10.0
+    assert coverage(residuals, halves) == 0, "each fold is unlike the other"
+
+
+def test_folds_that_differ_are_covered_by_asking_for_more() -> None:
+    rng = np.random.default_rng(9)
+    shift = np.repeat(rng.normal(0, 0.3, 12), 40)
+    residuals = shift + rng.normal(0, 0.1, 480)
+    fold = np.repeat(np.arange(12), 40)
+    assert effective_level(residuals, fold) > 0.8
+    assert coverage(residuals, fold) == pytest.approx(0.8, abs=0.08)
+    alike = rng.normal(0, 0.1, 480)
+    assert effective_level(alike, fold) == pytest.approx(0.8, abs=0.02)
 
 
 def test_kept_quantiles_give_the_conformal_interval() -> None:

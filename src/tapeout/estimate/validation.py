@@ -212,7 +212,7 @@ def summary(v: Validation) -> dict[str, Any]:
             table.append(entry)
             if protocol in ("configuration", "accelerator", "model"):
                 errors = p.log_errors(metric)[scope]
-                quantiles.setdefault(metric, {})[protocol] = quantiles_of(errors)
+                quantiles.setdefault(metric, {})[protocol] = quantiles_of(errors, v.folds[protocol][scope])
     return {
         "table": table,
         "quantiles": quantiles,
