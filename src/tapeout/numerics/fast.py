@@ -43,6 +43,18 @@ def _empty(format: MxFormat, lead: tuple[int, ...], k: int) -> Mx:
     return Mx(format, np.empty((*lead, width), kind), np.empty((*lead, padded // BLOCK), np.uint8))
 
 
+def append(x: fp32.F32, to: Mx, start: int) -> None:
+    """Quantise x [tokens, heads, d] into positions start … of a cache [heads, capacity, …]."""
+    x = _f32(x)
+    tokens, heads, d = x.shape
+    if LIBRARY is None:
+        q = convert.quantise(x, to.format)
+        to.codes[:, start : start + tokens] = q.codes.swapaxes(0, 1)
+        to.scales[:, start : start + tokens] = q.scales.swapaxes(0, 1)
+        return
+    LIBRARY.append(CODES[to.format.name], x, tokens, heads, d, to.scales.shape[1], start, to.codes, to.scales)
+
+
 def quantise(x: ArrayLike, format: MxFormat) -> Mx:
     """`convert.quantise`; also takes BF16 bit patterns (uint16)."""
     source = np.asarray(x)
@@ -52,15 +64,15 @@ def quantise(x: ArrayLike, format: MxFormat) -> Mx:
     source = np.ascontiguousarray(source) if bf16 else _f32(source)
     k = source.shape[-1]
     y = _empty(format, source.shape[:-1], k)
-    LIBRARY.tp_quantise(
+    LIBRARY.quantise(
         int(bf16),
         CODES[format.name],
-        source.ctypes.data,
+        source,
         k,
         source.size // max(k, 1),
         k,
-        y.codes.ctypes.data,
-        y.scales.ctypes.data,
+        y.codes,
+        y.scales,
     )
     return y
 
@@ -132,15 +144,15 @@ class WeightsBuilder:
         assert LIBRARY is not None and row % TILE == 0
         x = np.ascontiguousarray(x)
         tile = row // TILE
-        LIBRARY.tp_quantise(
+        LIBRARY.quantise(
             int(x.dtype == np.uint16),
             PACKED,
-            x.ctypes.data,
+            x,
             x.shape[1],
             len(x),
             x.shape[1],
-            self.codes[expert, tile:].ctypes.data,
-            self.scales[expert, tile:].ctypes.data,
+            self.codes[expert, tile:],
+            self.scales[expert, tile:],
         )
 
     def done(self) -> Weights:
@@ -220,27 +232,27 @@ def _product(a: Mx, w: Weights, blocks: range, groups: Groups | None, bias: fp32
         return out
     tiles = -(-w.n // TILE) * TILE if w.packed else w.n
     bias = None if bias is None else _f32(bias)
-    LIBRARY.tp_matmul(
+    LIBRARY.matmul(
         CODES[a.format.name],
-        a.codes.ctypes.data,
-        a.scales.ctypes.data,
+        a.codes,
+        a.scales,
         m,
         PACKED if w.packed else CODES[w.format.name],
-        w.codes.ctypes.data,
-        w.scales.ctypes.data,
+        w.codes,
+        w.scales,
         w.n,
         w.blocks,
         blocks.start,
         blocks.step,
         len(blocks),
         0 if groups is None else len(groups.expert),
-        None if groups is None else groups.expert.ctypes.data,
-        None if groups is None else groups.offset.ctypes.data,
-        None if groups is None else groups.index.ctypes.data,
+        None if groups is None else groups.expert,
+        None if groups is None else groups.offset,
+        None if groups is None else groups.index,
         w.codes.nbytes // w.experts,
         tiles * w.blocks,
-        None if bias is None else bias.ctypes.data,
-        out.ctypes.data,
+        bias,
+        out,
     )
     return out
 
@@ -308,7 +320,7 @@ def _map(which: int, x: ArrayLike) -> fp32.F32:
     if LIBRARY is None:
         return _DEFINITIONS[which](x)
     y = np.empty_like(x)
-    LIBRARY.tp_map(which, x.ctypes.data, y.ctypes.data, x.size)
+    LIBRARY.map(which, x, y, x.size)
     return y
 
 
@@ -319,7 +331,7 @@ def add(a: fp32.F32, b: fp32.F32) -> fp32.F32:
     a, b = _f32(a), _f32(b)
     assert a.shape == b.shape
     y = np.empty_like(a)
-    LIBRARY.tp_add(a.ctypes.data, b.ctypes.data, a.size, y.ctypes.data)
+    LIBRARY.add(a, b, a.size, y)
     return y
 
 
@@ -335,16 +347,16 @@ def rms_norm(
     rows = x.size // n
     y = np.empty_like(x)
     q = None if format is None else _empty(format, (rows,), n)
-    LIBRARY.tp_rms_norm(
-        x.ctypes.data,
-        None if weight is None else weight.ctypes.data,
-        epsilon,
+    LIBRARY.rms_norm(
+        x,
+        weight,
+        float(epsilon),
         rows,
         n,
-        y.ctypes.data,
+        y,
         0 if format is None else CODES[format.name],
-        None if q is None else q.codes.ctypes.data,
-        None if q is None else q.scales.ctypes.data,
+        None if q is None else q.codes,
+        None if q is None else q.scales,
     )
     return y, q
 
@@ -355,9 +367,7 @@ def rope(x: fp32.F32, cos: fp32.F32, sin: fp32.F32, interleaved: bool = False) -
         return vector.rope(x, cos[:, None, :], sin[:, None, :], interleaved)
     x, cos, sin = _f32(x), _f32(cos), _f32(sin)
     tokens, heads, d = x.shape
-    LIBRARY.tp_rope(
-        x.ctypes.data, cos.ctypes.data, sin.ctypes.data, tokens, heads, d, cos.shape[1], int(interleaved)
-    )
+    LIBRARY.rope(x, cos, sin, tokens, heads, d, cos.shape[1], int(interleaved))
     return x
 
 
@@ -367,7 +377,7 @@ def softmax(x: ArrayLike) -> fp32.F32:
     if LIBRARY is None:
         return vector.softmax(x)
     y = np.empty_like(x)
-    LIBRARY.tp_softmax(x.ctypes.data, x.size // max(x.shape[-1], 1), x.shape[-1], y.ctypes.data)
+    LIBRARY.softmax(x, x.size // max(x.shape[-1], 1), x.shape[-1], y)
     return y
 
 
@@ -377,7 +387,7 @@ def top_k(x: ArrayLike, k: int) -> I32:
     if LIBRARY is None:
         return vector.top_k(x, k)
     y = np.empty((*x.shape[:-1], k), np.int32)
-    LIBRARY.tp_top_k(x.ctypes.data, x.size // x.shape[-1], x.shape[-1], k, y.ctypes.data)
+    LIBRARY.top_k(x, x.size // x.shape[-1], x.shape[-1], k, y)
     return y
 
 
@@ -393,17 +403,17 @@ def gate(
         return y, None if format is None else convert.quantise(y, format)
     y = np.empty((rows, n), np.float32)
     q = None if format is None else _empty(format, (rows,), n)
-    LIBRARY.tp_gate(
+    LIBRARY.gate(
         GATES[kind],
         int(interleaved),
-        x.ctypes.data,
-        7.0 if limit is None else limit,
+        x,
+        7.0 if limit is None else float(limit),
         rows,
         n,
-        y.ctypes.data,
+        y,
         0 if format is None else CODES[format.name],
-        None if q is None else q.codes.ctypes.data,
-        None if q is None else q.scales.ctypes.data,
+        None if q is None else q.codes,
+        None if q is None else q.scales,
     )
     return y, q
 
@@ -415,9 +425,7 @@ def combine(x: fp32.F32, slot: I32, weights: fp32.F32) -> fp32.F32:
         return np.stack(rows) if rows else np.empty((0, x.shape[1]), np.float32)
     x, weights, slot = _f32(x), _f32(weights), np.ascontiguousarray(slot, np.int32)
     y = np.empty((len(slot), x.shape[1]), np.float32)
-    LIBRARY.tp_combine(
-        x.ctypes.data, slot.ctypes.data, weights.ctypes.data, None, *slot.shape, x.shape[1], y.ctypes.data
-    )
+    LIBRARY.combine(x, slot, weights, None, *slot.shape, x.shape[1], y)
     return y
 
 
@@ -457,15 +465,15 @@ def attend(
         return out
     low, high = np.ascontiguousarray(low, np.int32), np.ascontiguousarray(high, np.int32)
     sinks = None if sinks is None else _f32(sinks)
-    LIBRARY.tp_attention(
-        q.ctypes.data,
-        None if sinks is None else sinks.ctypes.data,
-        low.ctypes.data,
-        high.ctypes.data,
-        k.codes.ctypes.data,
-        k.scales.ctypes.data,
-        v.codes.ctypes.data,
-        v.scales.ctypes.data,
+    LIBRARY.attention(
+        q,
+        sinks,
+        low,
+        high,
+        k.codes,
+        k.scales,
+        v.codes,
+        v.scales,
         tokens,
         heads,
         kv_heads,
@@ -476,7 +484,7 @@ def attend(
         tile,
         CODES[activation.name],
         CODES[k.format.name],
-        plain_attention.factor(scale),
-        out.ctypes.data,
+        float(plain_attention.factor(scale)),
+        out,
     )
     return out

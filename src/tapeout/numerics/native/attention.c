@@ -166,7 +166,7 @@ static void attend_task(void *context, int64_t task) {
 }
 
 /* Attention of `tokens` queries over one sequence's cache; see the structure for shapes. */
-TP_EXPORT void tp_attention(const float *q, const float *sinks, const int32_t *low, const int32_t *high, const uint8_t *k,
+void tp_attention(const float *q, const float *sinks, const int32_t *low, const int32_t *high, const uint8_t *k,
                             const uint8_t *ks, const uint8_t *v, const uint8_t *vs, int64_t tokens, int64_t heads,
                             int64_t kv_heads, int64_t dim, int64_t value_dim, int64_t positions, int64_t capacity,
                             int64_t tile, int act_format, int kv_format, float factor, float *out) {

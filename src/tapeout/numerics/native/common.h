@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels.h"
+
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
 #define TP_X86 1
 #include <immintrin.h>
@@ -16,14 +18,13 @@
 #define TP_X86 0
 #endif
 
-#define TP_EXPORT __attribute__((visibility("default")))
 #define TP_BLOCK 32
 #define TP_TILE 16 /* outputs of a weight tile */
 
 enum { TP_SCALAR = 0, TP_AVX2 = 1, TP_AVX512 = 2 };
 enum { TP_MXFP4 = 0, TP_MXINT8 = 1, TP_MXFP8 = 2, TP_MXINT15 = 3, TP_MXINT8_PACKED = 4 };
 
-extern TP_EXPORT int tp_level; /* instruction set in use */
+extern int tp_level; /* instruction set in use */
 
 typedef void (*tp_task)(void *context, int64_t task);
 /* Run task(context, 0 .. count-1) on the pool's threads and this one; returns when all are done. `work_each` is the

@@ -4,7 +4,7 @@
 static const int64_t *exp2_table, *reciprocal_table, *rsqrt_table; /* [n][3] */
 int32_t tp_exp2_columns[3 * 64], tp_reciprocal_columns[3 * 128];
 
-TP_EXPORT void tp_set_tables(const int64_t *exp2, const int64_t *reciprocal, const int64_t *rsqrt) {
+void tp_set_tables(const int64_t *exp2, const int64_t *reciprocal, const int64_t *rsqrt) {
     exp2_table = exp2, reciprocal_table = reciprocal, rsqrt_table = rsqrt;
     for (int i = 0; i < 3 * 64; i++) tp_exp2_columns[i % 3 * 64 + i / 3] = (int32_t)exp2[i];
     for (int i = 0; i < 3 * 128; i++) tp_reciprocal_columns[i % 3 * 128 + i / 3] = (int32_t)reciprocal[i];
@@ -110,7 +110,7 @@ static void map_task(void *context, int64_t task) {
     else for (int64_t i = start; i < stop; i++) j->y[i] = j->which == 1 ? tp_reciprocal(j->x[i]) : tp_rsqrt(j->x[i]);
 }
 
-TP_EXPORT void tp_map(int which, const float *x, float *y, int64_t n) {
+void tp_map(int which, const float *x, float *y, int64_t n) {
     map_job j = {which, x, y, n};
     tp_parallel(map_task, &j, (n + 4095) / 4096, 4096 * 200);
 }

@@ -153,7 +153,7 @@ static void product_task(void *context, int64_t task) {
 
 /* out[i] = activations[index[i]] · weights of the group that holds i, for every i below offset[groups].
  * Blocks first, first + step, … (count of them) of the contraction. index NULL: row i. */
-TP_EXPORT void tp_matmul(int act_format, const uint8_t *act_codes, const uint8_t *act_scales, int64_t m,
+void tp_matmul(int act_format, const uint8_t *act_codes, const uint8_t *act_scales, int64_t m,
                          int format, const uint8_t *codes, const uint8_t *scales, int64_t n, int64_t blocks,
                          int64_t first, int64_t step, int64_t count, int64_t groups, const int32_t *expert,
                          const int32_t *offset, const int32_t *index, int64_t code_stride, int64_t scale_stride,

@@ -15,7 +15,7 @@
 #define SPIN 4000
 #define SMALL 1000000 /* work not worth a second thread: about 20 microseconds */
 
-TP_EXPORT int tp_level = TP_SCALAR;
+int tp_level = TP_SCALAR;
 
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER, sleep_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
@@ -91,7 +91,7 @@ static void start_workers(void) {
     pthread_attr_destroy(&attributes);
 }
 
-TP_EXPORT void tp_set_threads(int count) {
+void tp_set_threads(int count) {
     pthread_mutex_lock(&owner);
     threads = count < 1 ? 1 : count > MAX_THREADS ? MAX_THREADS : count;
     pthread_mutex_unlock(&owner);
@@ -143,7 +143,7 @@ void *tp_scratch(int slot, size_t bytes) {
     return scratch[slot].memory;
 }
 
-TP_EXPORT int tp_best_level(void) {
+static int best_level(void) {
 #if TP_X86
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -155,7 +155,8 @@ TP_EXPORT int tp_best_level(void) {
     return TP_SCALAR;
 }
 
-TP_EXPORT int tp_set_level(int level) {
-    int best = tp_best_level();
-    return tp_level = level < best ? level : best;
+int tp_set_level(int level) {
+    int best = best_level();
+    if (level >= 0) tp_level = level < best ? level : best;
+    return tp_level;
 }

@@ -135,8 +135,33 @@ static void quantise_task(void *context, int64_t task) {
     }
 }
 
+typedef struct {
+    int format;
+    const float *x;
+    int64_t tokens, heads, dim, capacity, start;
+    uint8_t *codes, *scales;
+} append_job;
+
+static void append_task(void *context, int64_t task) {
+    append_job *j = context;
+    int64_t padded = (j->dim + TP_BLOCK - 1) / TP_BLOCK * TP_BLOCK, bytes = tp_row_bytes(j->format, padded);
+    float *buffer = tp_scratch(0, (size_t)padded * 4);
+    for (int64_t r = task * TP_TILE; r < (task + 1) * TP_TILE && r < j->tokens * j->heads; r++) {
+        int64_t at = r % j->heads * j->capacity + j->start + r / j->heads;
+        tp_quantise_row(j->format, row_floats(0, j->x, j->dim, r, j->dim, buffer), padded, j->codes + at * bytes,
+                        j->scales + at * (padded / TP_BLOCK));
+    }
+}
+
+/* x [tokens][heads][dim] to positions start … of a cache [heads][capacity][…] */
+void tp_append(int format, const float *x, int64_t tokens, int64_t heads, int64_t dim, int64_t capacity, int64_t start,
+               uint8_t *codes, uint8_t *scales) {
+    append_job j = {format, x, tokens, heads, dim, capacity, start, codes, scales};
+    tp_parallel(append_task, &j, (tokens * heads + TP_TILE - 1) / TP_TILE, TP_TILE * dim * 20);
+}
+
 /* x [rows, k] to `format`; k is padded with zeros to a multiple of 32. Packed weights: see quantise_task. */
-TP_EXPORT void tp_quantise(int source, int format, const void *x, int64_t stride, int64_t rows, int64_t k,
+void tp_quantise(int source, int format, const void *x, int64_t stride, int64_t rows, int64_t k,
                            uint8_t *codes, uint8_t *scales) {
     quantise_job j = {source, format, x, stride, rows, k, codes, scales};
     tp_parallel(quantise_task, &j, (rows + TP_TILE - 1) / TP_TILE, TP_TILE * k * 50);

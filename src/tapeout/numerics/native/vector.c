@@ -18,7 +18,8 @@ typedef struct {
     int kind, interleaved, format;
     const float *x, *weight, *c, *s;
     float *out, epsilon, limit;
-    int64_t rows, n, heads;
+    int64_t rows, n, heads, count, k;
+    const int32_t *slot;
     uint8_t *codes, *scales;
 } vector_job;
 
@@ -38,9 +39,9 @@ static void norm_row(vector_job *j, int64_t r) {
 }
 
 /* out and codes: either may be NULL. Without weight, rows are multiplied by their factor alone. */
-TP_EXPORT void tp_rms_norm(const float *x, const float *weight, float epsilon, int64_t rows, int64_t n, float *out,
+void tp_rms_norm(const float *x, const float *weight, float epsilon, int64_t rows, int64_t n, float *out,
                            int format, uint8_t *codes, uint8_t *scales) {
-    vector_job j = {.x = x, .weight = weight, .epsilon = epsilon, .rows = rows, .n = n, .out = out, .format = format,
+    vector_job j = {.x = x, .weight = weight, .epsilon = epsilon, .count = rows, .n = n, .out = out, .format = format,
                     .codes = codes, .scales = scales};
     rows_loop(norm_row, &j, n);
 }
@@ -57,10 +58,11 @@ static void rope_row(vector_job *j, int64_t r) {
 }
 
 /* x [tokens][heads] of `stride` floats each, in place; cos, sin [tokens][h] */
-TP_EXPORT void tp_rope(float *x, const float *c, const float *s, int64_t tokens, int64_t heads, int64_t stride, int64_t h,
+void tp_rope(float *x, const float *c, const float *s, int64_t tokens, int64_t heads, int64_t stride, int64_t h,
                        int interleaved) {
     vector_job j = {.interleaved = interleaved, .c = c, .s = s, .out = x, .rows = stride, .n = h, .heads = heads};
-    for (int64_t r = 0; r < tokens * heads; r++) rope_row(&j, r);
+    j.count = tokens * heads;
+    rows_loop(rope_row, &j, h);
 }
 
 static void softmax_row(vector_job *j, int64_t r) {
@@ -79,8 +81,8 @@ static void softmax_row(vector_job *j, int64_t r) {
     for (int64_t i = 0; i < j->n; i++) y[i] = tp_canonical(y[i] * inverse);
 }
 
-TP_EXPORT void tp_softmax(const float *x, int64_t rows, int64_t n, float *out) {
-    vector_job j = {.x = x, .rows = rows, .n = n, .out = out};
+void tp_softmax(const float *x, int64_t rows, int64_t n, float *out) {
+    vector_job j = {.x = x, .count = rows, .n = n, .out = out};
     rows_loop(softmax_row, &j, n * 8);
 }
 
@@ -126,26 +128,34 @@ static void gate_row(vector_job *j, int64_t r) {
 }
 
 /* kind: 0 silu, 1 gelu_tanh, 2 relu2, 3 clamped_swiglu. x [rows][2n]: gate and up, interleaved or in halves. */
-TP_EXPORT void tp_gate(int kind, int interleaved, const float *x, float limit, int64_t rows, int64_t n, float *out,
+void tp_gate(int kind, int interleaved, const float *x, float limit, int64_t rows, int64_t n, float *out,
                        int format, uint8_t *codes, uint8_t *scales) {
-    vector_job j = {.kind = kind, .interleaved = interleaved, .x = x, .limit = limit, .rows = rows, .n = n, .out = out,
+    vector_job j = {.kind = kind, .interleaved = interleaved, .x = x, .limit = limit, .count = rows, .n = n, .out = out,
                     .format = format, .codes = codes, .scales = scales};
     rows_loop(gate_row, &j, n * 8);
 }
 
+static void combine_row(vector_job *j, int64_t t) {
+    const int32_t *slot = j->slot + t * j->k;
+    const float *w = j->c + t * j->k, *base = j->weight;
+    float *out = j->out + t * j->n;
+    for (int64_t r = 0; r < j->k; r++) {
+        const float *x = j->x + slot[r] * j->n;
+        if (r == 0) for (int64_t i = 0; i < j->n; i++) out[i] = w[0] * x[i];
+        else for (int64_t i = 0; i < j->n; i++) out[i] = out[i] + w[r] * x[i];
+    }
+    for (int64_t i = 0; i < j->n; i++) out[i] = tp_canonical(base ? base[t * j->n + i] + out[i] : out[i]);
+}
+
 /* out[t] = base[t] + (w[t][0]·x[slot[t][0]] + w[t][1]·x[slot[t][1]] + …), the sum from left to right */
-TP_EXPORT void tp_combine(const float *x, const int32_t *slot, const float *w, const float *base, int64_t tokens,
+void tp_combine(const float *x, const int32_t *slot, const float *w, const float *base, int64_t tokens,
                           int64_t k, int64_t n, float *out) {
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t i = 0; i < n; i++) {
-            float sum = w[t * k] * x[slot[t * k] * n + i];
-            for (int64_t r = 1; r < k; r++) sum += w[t * k + r] * x[slot[t * k + r] * n + i];
-            out[t * n + i] = tp_canonical(base ? base[t * n + i] + sum : sum);
-        }
+    vector_job j = {.x = x, .slot = slot, .c = w, .weight = base, .count = tokens, .k = k, .n = n, .out = out};
+    rows_loop(combine_row, &j, n * k / 4);
 }
 
 /* Indices of the k largest of each row, largest first; of equals the lower index. */
-TP_EXPORT void tp_top_k(const float *x, int64_t rows, int64_t n, int64_t k, int32_t *out) {
+void tp_top_k(const float *x, int64_t rows, int64_t n, int64_t k, int32_t *out) {
     for (int64_t r = 0; r < rows; r++, x += n, out += k) {
         int64_t held = 0;
         for (int64_t i = 0; i < n; i++) {
@@ -165,7 +175,7 @@ typedef struct { void (*each)(vector_job *, int64_t); vector_job *j; int64_t per
 
 static void loop_task(void *context, int64_t task) {
     loop_job *l = context;
-    int64_t stop = (task + 1) * l->per < l->j->rows ? (task + 1) * l->per : l->j->rows;
+    int64_t stop = (task + 1) * l->per < l->j->count ? (task + 1) * l->per : l->j->count;
     for (int64_t r = task * l->per; r < stop; r++) l->each(l->j, r);
 }
 
@@ -173,14 +183,14 @@ static void loop_task(void *context, int64_t task) {
 static void rows_loop(void (*each)(vector_job *, int64_t), vector_job *j, int64_t work) {
     int64_t per = 1 + 8192 / (work + 1);
     loop_job l = {each, j, per};
-    tp_parallel(loop_task, &l, (j->rows + per - 1) / per, per * work * 50);
+    tp_parallel(loop_task, &l, (j->count + per - 1) / per, per * work * 50);
 }
 
-TP_EXPORT void tp_add(const float *a, const float *b, int64_t n, float *out) {
+void tp_add(const float *a, const float *b, int64_t n, float *out) {
     for (int64_t i = 0; i < n; i++) out[i] = tp_canonical(a[i] + b[i]);
 }
 
-TP_EXPORT void tp_bf16_rows(const uint16_t *x, const int32_t *index, int64_t rows, int64_t n, float *out) {
+void tp_bf16_rows(const uint16_t *x, const int32_t *index, int64_t rows, int64_t n, float *out) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++) out[r * n + i] = tp_float((uint32_t)x[(int64_t)index[r] * n + i] << 16);
 }

@@ -24,10 +24,8 @@ class LayerCache:
         if stop > self.keys.scales.shape[1]:
             capacity = max(stop, 2 * self.keys.scales.shape[1])
             self.keys, self.values = _grown(self.keys, capacity), _grown(self.values, capacity)
-        for x, to in ((k, self.keys), (v, self.values)):
-            q = fast.quantise(x, self.format)
-            to.codes[:, self.length : stop] = q.codes.swapaxes(0, 1)
-            to.scales[:, self.length : stop] = q.scales.swapaxes(0, 1)
+        fast.append(k, self.keys, self.length)
+        fast.append(v, self.values, self.length)
         self.length = stop
 
     def truncate(self, length: int) -> None:

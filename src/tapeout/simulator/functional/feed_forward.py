@@ -87,14 +87,18 @@ class Mixture:
         if part.shared_gate:
             self.shared_gate = linear(s, [next(t for t in gates if "shared" in t.name)])
         self.formats = {r: s.plan.activation(r) for r in ("router", "experts", "shared_expert")}
+        self.forced: I32 | None = None  # [tokens, k] experts to use instead, to separate rounding from choices
 
     def __call__(self, x: fp32.F32, observe: Observer | None = None) -> fp32.F32:
         """Normalised inputs [tokens, hidden] → [tokens, hidden]."""
         q = {f: fast.quantise(x, f) for f in set(self.formats.values())}
         router, experts, shared = (q[self.formats[r]] for r in ("router", "experts", "shared_expert"))
-        chosen, weights = choose(self.part, self.router(router), self.correction)
+        logits = self.router(router)
+        chosen, weights = choose(self.part, logits, self.correction)
         if observe is not None:
             observe("experts", chosen)
+        if self.forced is not None:
+            chosen, weights = choose(self.part, logits, self.correction, self.forced)
         groups, slot = fast.group_by_expert(chosen)
         if self.part.scale_input:
             scaled = fp32.mul(x[:, None, :], weights[:, :, None]).reshape(-1, x.shape[1])
@@ -110,8 +114,11 @@ class Mixture:
         return y
 
 
-def choose(part: MixtureOfExperts, logits: fp32.F32, correction: fp32.F32 | None) -> tuple[I32, fp32.F32]:
-    """Router logits [tokens, experts] → experts [tokens, k] in the order of choice, and their weights.
+def choose(
+    part: MixtureOfExperts, logits: fp32.F32, correction: fp32.F32 | None, given: I32 | None = None
+) -> tuple[I32, fp32.F32]:
+    """Router logits [tokens, experts] → experts [tokens, k] in the order of choice, and their weights; with
+    `given` the weights of those.
 
     topk_softmax: softmax over the chosen logits. softmax_topk: softmax over all, weights of the chosen, and,
     renormalised, times reciprocal(their total). sigmoid: scores σ(logit), chosen by score + correction within
@@ -120,21 +127,21 @@ def choose(part: MixtureOfExperts, logits: fp32.F32, correction: fp32.F32 | None
     """
     k = part.experts_per_token
     if part.scoring == "topk_softmax":
-        chosen = fast.top_k(logits, k)
+        chosen = fast.top_k(logits, k) if given is None else given
         weights = fast.softmax(np.take_along_axis(logits, chosen, axis=1))
     elif part.scoring == "sigmoid":
         scores = fast.sigmoid(logits)
         key = scores if correction is None else fp32.add(scores, correction)
         if part.topk_groups < part.groups:
             key = within_groups(part, key)
-        chosen = fast.top_k(key, k)
+        chosen = fast.top_k(key, k) if given is None else given
         weights = np.take_along_axis(scores, chosen, axis=1)
         if part.renormalise:
             total = fp32.add(vector.total(weights), TINY)
             weights = fp32.mul(weights, fast.reciprocal(total)[:, None])
     else:
         scores = fast.softmax(logits)
-        chosen = fast.top_k(scores, k)
+        chosen = fast.top_k(scores, k) if given is None else given
         weights = np.take_along_axis(scores, chosen, axis=1)
         if part.scoring == "softmax_topk_renormalised":
             weights = fp32.mul(weights, fast.reciprocal(vector.total(weights))[:, None])
