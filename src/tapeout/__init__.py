@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 # public name → module that defines it
 _API: dict[str, str] = {
     "design": "tapeout.report.design",
+    "predict": "tapeout.estimate.prediction",
     "run": "tapeout.report.run",
+    "serve": "tapeout.serving.endpoint.server",
     "simulate": "tapeout.serving.simulate",
     "verify": "tapeout.simulator.reference.verify",
 }

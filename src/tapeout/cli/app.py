@@ -8,7 +8,17 @@ import typer
 
 from tapeout.cli.common import verb
 
-VERBS: tuple[str, ...] = ("calibrate", "chips", "design", "models", "run", "simulate", "validate", "verify")
+VERBS: tuple[str, ...] = (
+    "calibrate",
+    "chips",
+    "design",
+    "models",
+    "run",
+    "serve",
+    "simulate",
+    "validate",
+    "verify",
+)
 
 app = typer.Typer(
     name="tapeout",
