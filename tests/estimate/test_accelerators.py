@@ -36,7 +36,19 @@ def test_every_number_has_a_source_and_is_sane(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [("NVIDIA H200", "h200"), ("h200_sxm", "h200"), ("H100", "h100"), ("Ironwood", "tpu7x")]
+    ("name", "key"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("h200_sxm", "h200"),
+        ("H100", "h100"),
+        ("Ironwood", "tpu7x"),
+        ("NVIDIA H100-SXM5-80GB", "h100"),
+        ("mi300x_oam", "mi300x"),
+        ("AMD Instinct MI355X", "mi355x"),
+        ("GB200-NVL72", "gb200"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("B300_SXM", "b300"),
+    ],
 )
 def test_names_that_tables_use(name: str, key: str) -> None:
     assert accelerator(name).key == key

@@ -110,6 +110,26 @@ def test_models_from_a_folder(tmp_path: Path) -> None:
         Models(tmp_path / "absent")
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "models--someone--Mine-3B/snapshots/0123abcd/config.json",
+        "someone--Mine-3B_config.json",
+        "Mine-3B/config.json",
+        "Mine-3B.json",
+        "someone_Mine-3B.json",
+    ],
+)
+def test_folders_of_models_as_people_keep_them(tmp_path: Path, layout: str) -> None:
+    from tapeout.model.catalog import resolve
+
+    path = tmp_path / layout
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(resolve("qwen3-8b").text())
+    found = Models(tmp_path).find("someone/Mine-3B")
+    assert not isinstance(found, str) and found.hidden == 4096
+
+
 def test_labels_of_fewer_bits_requantise_what_is_published_wider() -> None:
     notes: list[str] = []
     assert formats_of(load("deepseek-r1"), "fp4", "nvfp4", "", notes).experts == "nvfp4"

@@ -6,6 +6,7 @@ arithmetic class, memory, networks, power and, where known, cost and published s
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -101,11 +102,21 @@ def accelerator(source: str | Path) -> Accelerator:
         path = Path(source)
         return parse_accelerator(read_toml(path), path, path.stem)
     wanted = str(source).strip().lower()
-    for entry in catalog().values():
-        if wanted in (entry.key, entry.name.lower(), *entry.aliases):
-            return entry
+    for tried in (wanted, _bare(wanted)):
+        for entry in catalog().values():
+            if tried in (entry.key, entry.name.lower(), *entry.aliases):
+                return entry
     near = get_close_matches(wanted, names(), 3, 0.4)
     raise InputError("accelerator", "", str(source), f"one of {', '.join(near or names())}, or a TOML file")
+
+
+def _bare(name: str) -> str:
+    """A name without vendor, form factor and memory size: "NVIDIA H100-SXM5-80GB" is "h100"."""
+    words = re.split(r"[\s_\-/()]+", name)
+    extra = re.compile(
+        r"nvidia|amd|google|aws|instinct|tensor|core|gpu|sxm\d?|oam|hgx|dgx|nvl\d*|hbm\d?e?|\d+gb|x\d+"
+    )
+    return "-".join(w for w in words if w and not extra.fullmatch(w))
 
 
 def parse_accelerator(table: dict[str, object], where: object, key: str) -> Accelerator:

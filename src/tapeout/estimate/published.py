@@ -81,11 +81,8 @@ class Models:
             if not folder.is_dir():
                 raise InputError(folder, "", "nothing there", "a folder of Hugging Face configs")
             for path in sorted([*folder.glob("*.json"), *folder.glob("**/config.json")]):
-                name = path.parent.name if path.name == "config.json" else path.stem
-                self._own[_plain(name)] = path
-                relative = path.relative_to(folder)
-                if path.name == "config.json" and len(relative.parts) > 2:
-                    self._own["/".join(_plain(p) for p in relative.parts[-3:-1])] = path
+                for name in _names(path.relative_to(folder), folder.resolve().name):
+                    self._own.setdefault(name, path)
 
     def find(self, name: str) -> Model | str:
         """The model, or why there is none."""
@@ -101,6 +98,20 @@ class Models:
             return load(path if path is not None else name)
         except TapeoutError as e:
             return f"model {name!r} is not known: {e}"
+
+
+def _names(path: Path, folder: str) -> list[str]:
+    """What a configuration may be asked for by: its file or folder, with the owner's folder if it has one, or the
+    repository of a Hugging Face cache (models--owner--name/snapshots/…)."""
+    cached = [p for p in path.parts[:-1] if p.startswith("models--")]
+    if cached:
+        parts = cached[-1].split("--")[1:]
+    elif path.name == "config.json":
+        parts = list(path.parts[-3:-1]) or [folder]
+    else:
+        parts = re.sub(r"[_.-]config$", "", path.stem).split("--")
+    plain = [_plain(p) for p in parts]
+    return [plain[-1], "/".join(plain), "-".join(plain)]
 
 
 def _plain(name: str) -> str:
