@@ -9,8 +9,9 @@ import pytest
 
 from tapeout.errors import DoesNotHold, InputError
 from tapeout.model import load
+from tapeout.model.catalog import names
 from tapeout.physical.limits import problems
-from tapeout.search.design import Options, design_chip
+from tapeout.search.design import Options, design_chip, fitting
 from tapeout.search.owning import Owning
 from tapeout.search.result import DesignResult
 from tapeout.search.scenario import Scenario, Traffic
@@ -135,6 +136,13 @@ def test_owning_agrees_with_published_totals() -> None:
     assert Owning(interest=0.0).annuity == pytest.approx(1 / own.years)
     for _, value, low, high, _, source, _ in own.rows():
         assert low <= value <= high and source
+
+
+def test_a_model_of_short_context_has_a_scenario_that_fits() -> None:
+    for name in names():
+        model = load(name)
+        assert fitting(model).longest <= model.context
+        Options(scenario=fitting(model)).check(model)
 
 
 def test_a_faster_target_costs_efficiency() -> None:

@@ -135,7 +135,7 @@ def _print(result: DesignResult, folder: Path) -> None:
 
     chip, engine, o = result.chip, result.chip.core.matrix, result.operation
     console = Console()
-    console.width = max(console.width, 110)
+    console.width = max(console.width, 124)
     formats = ", ".join(f.upper() for f in engine.formats)
     die, watts, dollars = (
         result.silicon.die_mm2.value,

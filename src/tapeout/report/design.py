@@ -15,7 +15,7 @@ from tapeout.errors import InputError, Phrase, TapeoutError
 from tapeout.model import load
 from tapeout.report.design_page import design_page
 from tapeout.report.summary import summary
-from tapeout.search.design import Options, design_chip
+from tapeout.search.design import Options, design_chip, fitting
 from tapeout.search.explore import Progress
 from tapeout.search.owning import Owning
 from tapeout.search.result import DesignResult
@@ -62,7 +62,7 @@ def design(
     given = scenario if isinstance(scenario, Scenario) else None
     if scenario is not None and given is None:
         given = load_scenario(Path(str(scenario)))
-    chosen = steered(given or Scenario(), tpot_ms, ttft_ms, context, batch)
+    chosen = steered(given or fitting(found), tpot_ms, ttft_ms, context, batch)
     options = Options(
         objective=objective,
         scenario=chosen,

@@ -28,7 +28,7 @@ from tapeout.search.points import points
 from tapeout.search.problem import Problem
 from tapeout.search.reasons import reasons
 from tapeout.search.result import Case, DesignResult, Range, Silicon, Step
-from tapeout.search.rivals import Contender, Rival
+from tapeout.search.rivals import Contender, Rival, Works
 from tapeout.search.scenario import OBJECTIVES, Objective, Scenario
 from tapeout.search.silicon import silicon_of
 from tapeout.search.space import STACKS, Space
@@ -93,6 +93,15 @@ class Options:
 def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise InputError("design", name, value, f"one of {', '.join(choices)}")
+
+
+def fitting(model: Model) -> Scenario:
+    """The scenario where none is given: the usual one, shortened for a model of shorter context."""
+    usual = Scenario()
+    if usual.longest <= model.context:
+        return usual
+    # The longest request is 17/16 of the mean context while decoding.
+    return usual.with_context(max(1, model.context * 16 // 17))
 
 
 def problem_of(model: Model, options: Options) -> Problem:
@@ -199,7 +208,8 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
     sure = ranges(model, spec, scenario, formats, operation, options.owning, options.seed)
     parameters = fitted()
     chosen = tuple(catalog()) if options.accelerators is None else options.accelerators
-    contenders = [Contender.of(accelerator(key), model, parameters) for key in chosen]
+    works = Works(model)
+    contenders = [Contender.of(accelerator(key), works, parameters) for key in chosen]
     rivals = tuple(c.rival(scenario, pts, objective) for c in contenders)
     # What keeps everything in SRAM needs hundreds of chips in a row.
     if any(r.operation is None for r in rivals):

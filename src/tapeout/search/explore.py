@@ -6,6 +6,7 @@ nothing else, so any number of workers, and any interruption, lead to the same r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def ray_workers(address: str) -> Iterator[Map]:
         import ray
     except ImportError:
         raise MissingDependency("--ray", "ray") from None
-    ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         task = ray.remote(evaluate)
 

@@ -74,7 +74,7 @@ def _stages(
 
     def rival(machine: Machine, change: str, why: str, family: str) -> _Stage | None:
         o, _, _ = best_rival_operation(
-            machine, model, scenario, pts, "tokens_per_joule", against.hourly, forms
+            machine, against.works, scenario, pts, "tokens_per_joule", against.hourly, forms
         )
         return _Stage(change, why, family, o) if o is not None and o.meets else None
 

@@ -23,7 +23,7 @@ from tapeout.search.service import Service, serve
 from tapeout.workload.build import operators
 from tapeout.workload.capacity import cache_bytes, weight_bytes
 from tapeout.workload.formats import Formats
-from tapeout.workload.operators import Step
+from tapeout.workload.operators import Operator, Step
 
 _ROLES = ("lm_head", "attention", "experts", "shared_expert", "dense")
 
@@ -41,36 +41,78 @@ def rival_formats(model: Model, machine: Machine) -> dict[str, Formats]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The work of a model at some points in some formats, whatever machine does it. Points [P], splits [S]."""
+
+    points: Points
+    decode: tuple[Operator, ...]  # [P]
+    prefill: tuple[Operator, ...]  # [S]: one mean prompt on every rank
+    held_bytes: NDArray[Any]  # [P]
+    possible: NDArray[np.bool_]  # [P]
+
+
+class Works:
+    """Prepares work and keeps it, as many machines do the same."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._kept: dict[tuple[int, Scenario, Formats], Prepared] = {}
+
+    def get(self, scenario: Scenario, points: Points, formats: Formats) -> Prepared:
+        """The work of `scenario` at `points`."""
+        key = (id(points), scenario, formats)  # the kept work keeps the points, so their id stays theirs
+        if key not in self._kept:
+            if len(self._kept) >= 64:
+                self._kept.clear()
+            self._kept[key] = self._prepare(scenario, points, formats)
+        return self._kept[key]
+
+    def _prepare(self, scenario: Scenario, points: Points, formats: Formats) -> Prepared:
+        model, splits, each = self.model, points.splits(), len(points.batches)
+        grid, batch = points.grid()
+        ranks = np.asarray(splits.attention_dp)
+        step = Step.prefill(ranks.astype(float), scenario.fresh_tokens, scenario.cached_tokens)
+        sequences = Step.decode(batch.astype(float), scenario.decode_context)
+        deep, wide = np.asarray(grid.pp), np.asarray(grid.attention_dp)
+        one = np.asarray(cache_bytes(model, scenario.decode_context + 1, splits, formats))
+        weights = np.broadcast_to(np.asarray(weight_bytes(model, splits, formats)), len(ranks))
+        resident = np.ceil(batch * deep / wide) * np.repeat(np.broadcast_to(one, len(ranks)), each)
+        return Prepared(
+            points,
+            operators(model, sequences, grid, formats, skew=scenario.zipf),
+            operators(model, step, splits, formats, skew=scenario.zipf),
+            np.repeat(weights, each) + resident,
+            (batch >= wide) & np.repeat(splits.valid(model), each),
+        )
+
+
 def machine_service(
-    machine: Machine, model: Model, scenario: Scenario, points: Points, formats: Formats
+    machine: Machine, scenario: Scenario, work: Prepared
 ) -> tuple[Service, NDArray[np.bool_]]:
     """Service of one machine at all P points, arrays [P], and where the model fits."""
+    points = work.points
     grid, batch = points.grid()
-    ranks = np.asarray(grid.attention_dp)
-    decode = operators(
-        model, Step.decode(batch.astype(float), scenario.decode_context), grid, formats, skew=scenario.zipf
-    )
-    d = estimate_step(machine, decode, batch / ranks)
-    step = Step.prefill(ranks.astype(float), scenario.fresh_tokens, scenario.cached_tokens)
-    prefill = operators(model, step, grid, formats, skew=scenario.zipf)
-    p = estimate_step(machine, prefill, 1.0, eager=True)
+    count = len(points)
+    d = estimate_step(machine, work.decode, batch / np.asarray(grid.attention_dp))
+    p = estimate_step(machine, work.prefill, 1.0, eager=True)
+
+    def at_points(values: Any) -> NDArray[Any]:
+        return np.repeat(np.broadcast_to(np.asarray(values), len(points.tp)), len(points.batches))
+
     service = serve(
         scenario,
         batch=batch,
         chips=grid.chips,
         passes=grid.pp,
-        decode_s=d.time_s,
-        decode_j=d.energy_j,
-        prefill_s=p.time_s,
-        prefill_j=p.energy_j,
-        prompts=ranks,
+        decode_s=np.broadcast_to(d.time_s, count),
+        decode_j=np.broadcast_to(d.energy_j, count),
+        prefill_s=at_points(p.time_s),
+        prefill_j=at_points(p.energy_j),
+        prompts=np.asarray(grid.attention_dp),
     )
-    resident = np.ceil(batch * np.asarray(grid.pp) / ranks)
-    held = weight_bytes(model, grid, formats) + resident * cache_bytes(
-        model, scenario.decode_context + 1, grid, formats
-    )
-    fits = np.asarray(held <= machine.memory_capacity * MEMORY_SHARE) & (batch >= ranks)
-    return service, np.broadcast_to(fits & grid.valid(model), (len(points),))
+    fits = (work.held_bytes <= float(np.asarray(machine.memory_capacity)) * MEMORY_SHARE) & work.possible
+    return service, fits
 
 
 @dataclass(frozen=True)
@@ -100,11 +142,11 @@ class Contender:
     machine: Machine
     hourly: HourlyCost
     hourly_source: str
-    model: Model
+    works: Works
     formats: dict[str, Formats]
 
     @staticmethod
-    def of(sheet: Accelerator, model: Model, parameters: Parameters) -> Contender:
+    def of(sheet: Accelerator, works: Works, parameters: Parameters) -> Contender:
         """`sheet` with the best engine there is, under the calibrated `parameters`."""
         m = machine(sheet, parameters, engine(ENGINE, parameters))
         own = sheet.quantities.get("cost.own")
@@ -114,8 +156,8 @@ class Contender:
             m,
             lambda watts: np.full(np.shape(watts), dollars),
             own.source if own is not None else "",
-            model,
-            rival_formats(model, m),
+            works,
+            rival_formats(works.model, m),
         )
 
     def best(
@@ -123,7 +165,7 @@ class Contender:
     ) -> tuple[Operation | None, str, tuple[Operation, ...]]:
         """The best operation over the formats, which formats those are, and the curve in them."""
         return best_rival_operation(
-            self.machine, self.model, scenario, points, objective, self.hourly, self.formats
+            self.machine, self.works, scenario, points, objective, self.hourly, self.formats
         )
 
     def rival(self, scenario: Scenario, points: Points, objective: Objective) -> Rival:
@@ -147,7 +189,7 @@ ENGINE = "vllm-async"  # the engine whose host costs least a step
 
 def best_rival_operation(
     machine: Machine,
-    model: Model,
+    works: Works,
     scenario: Scenario,
     points: Points,
     objective: Objective,
@@ -159,7 +201,7 @@ def best_rival_operation(
     if objective == "tokens_per_dollar" and not np.isfinite(hourly(np.ones((1, 1)))).all():
         objective = "tokens_per_chip"  # the same order, where an hour's price does not depend on the work
     for name, formats in choices.items():
-        service, fits = machine_service(machine, model, scenario, points, formats)
+        service, fits = machine_service(machine, scenario, works.get(scenario, points, formats))
         found = best_operation(service, fits, points, scenario, objective, hourly)
         if found is not None and _better(found, best[0], objective):
             best = (found, name, tuple(frontier(service, fits, points, hourly)))
