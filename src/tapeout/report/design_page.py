@@ -56,7 +56,14 @@ def verdict(result: DesignResult) -> str:
     if reference is not None and reference is not best:
         told += f", and {times2(result.advantage(reference) or 0)} those of {reference.name}"
     losing = (gain or 0) < 1
-    return f"{what} {'Only ' if losing else ''}{told}, at the same work within the same targets."
+    told = f"{what} {'Only ' if losing else ''}{told}, at the same work within the same targets."
+    kinds: dict[str, float] = {}
+    for step in result.reasons[1:]:
+        kinds[step.family] = kinds.get(step.family, 1.0) * step.factor
+    top = sorted(kinds.items(), key=lambda x: -x[1])[:4]
+    if top:
+        told += f" What makes the difference to {result.reasons_from}: {', '.join(f'{k} {times2(v)}' for k, v in top)}."
+    return f"{told} The chip is estimated, not yet built; the accelerators are calibrated on measurements."
 
 
 def headline(result: DesignResult) -> object:

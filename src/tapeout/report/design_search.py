@@ -10,6 +10,7 @@ import numpy as np
 from tapeout.physical.views import shipped
 from tapeout.report.charts import axis, parallel, scatter, whiskers
 from tapeout.report.design_chip import LIMITS
+from tapeout.report.design_compare import rival_ranges
 from tapeout.report.markup import Markup, tag
 from tapeout.report.numbers import figures, percent
 from tapeout.report.page import Page, badge, callout, chart_figure, fold, table
@@ -197,16 +198,14 @@ def certainty_section(page: Page, result: DesignResult) -> None:
 def _low_end(result: DesignResult) -> Markup:
     """What is left of the advantage at the low end of the range."""
     r = result.ranges["tokens_per_joule"]
+    left = [
+        f"{r.low / rival.operation.tokens_per_joule:.2f}× those of {rival.name}"
+        f" ({r.low / rival_ranges(rival.operation)['tokens_per_joule'].high:.2f}× at the high end of its own range)"
+        for rival in result.rivals
+        if rival.operation is not None and rival.operation.meets and rival.key in ("h200", "b200", "tpu7x")
+    ]
     words = [
-        f"At the low end of its range, {figures(r.low)} tokens/s per watt, the chip still has "
-        + ", ".join(
-            f"{r.low / rival.operation.tokens_per_joule:.2f}× those of {rival.name}"
-            for rival in result.rivals
-            if rival.operation is not None
-            and rival.operation.meets
-            and rival.key in ("h200", "b200", "tpu7x")
-        )
-        + "."
+        f"At the low end of its range the chip delivers {figures(r.low)} tokens/s per watt: {', '.join(left)}."
     ]
     if r.value > r.low + 0.8 * (r.high - r.low):
         words.append(
