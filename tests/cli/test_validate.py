@@ -77,7 +77,7 @@ def test_a_table_is_predicted_row_by_row(table: Path, tmp_path: Path) -> None:
     rows = list(csv.DictReader((out / "predictions.csv").open()))
     assert len(rows) == 17 and rows[-1]["model"].startswith("'="), "no formula for a spreadsheet"
     assert float(rows[0]["tpot_low"]) < float(rows[0]["tpot_predicted"]) < float(rows[0]["tpot_high"])
-    assert {r["protocol"] for r in rows[:-1]} == {"configuration", "accelerator"}
+    assert {r["protocol"] for r in rows[:-1]} == {"configuration", "model", "accelerator"}
 
 
 def test_the_page_stands_alone_and_shows_every_point(table: Path, tmp_path: Path) -> None:

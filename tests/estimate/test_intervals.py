@@ -71,5 +71,7 @@ def test_shipped_intervals_are_wider_for_what_nobody_measured() -> None:
         return high / low
 
     assert width("configuration") < width("accelerator") and width("configuration") < width("model")
+    low, high = bands.factors("tpot", "accelerator and model")
+    assert high / low > max(width("accelerator"), width("model"))
     around = bands.around(np.array([1.0, 2.0]), "tpot")
     assert np.all(around.low < around.value) and np.all(around.value < around.high)

@@ -73,6 +73,15 @@ def test_the_interval_follows_what_was_measured() -> None:
     assert protocol_of(seen, accelerator("h200")) == "configuration"
     assert protocol_of(seen, accelerator("mi355x")) == "accelerator"
     assert protocol_of(load("mixtral-8x7b"), accelerator("h200")) == "model"
+    assert protocol_of(load("gpt-oss-120b"), accelerator("b200")) == "model", "measured, but not together"
+    assert protocol_of(load("mixtral-8x7b"), accelerator("mi355x")) == "accelerator and model"
+
+
+def test_ranks_prefill_side_by_side() -> None:
+    at = {"prompt_tokens": 8000.0, "output_tokens": 1000.0, "ep": 32}
+    few = predict("deepseek-r1", "gb200", attention_dp=32, concurrency=64.0, **at)
+    many = predict("deepseek-r1", "gb200", attention_dp=32, concurrency=1024.0, **at)
+    assert many.output_tokens_per_s > 1.5 * few.output_tokens_per_s
 
 
 def synthetic(truth: Parameters, noise: float, bad: float) -> list[Row]:

@@ -143,12 +143,13 @@ def machine(sheet: Accelerator, parameters: Parameters, engine: Engine | None = 
     """The machine of a datasheet under the calibrated `parameters`, run by `engine` (None: no host costs).
 
     The sustained fractions are those fitted over all measured accelerators; where the entry has published
-    ones of its own (`sustained.*`, from other people's measurements of that very chip) the matrix fraction
-    is scaled by theirs over the one measured on H100 in the same source.
+    ones of its own (`sustained.*`, from other people's measurements of that very chip) the fraction is
+    scaled by theirs over the one measured on H100.
     """
     p = parameters.values
     peaks = sheet.peaks
     scale = {c: (own / _REFERENCE[c] if (own := sheet.value(f"sustained.{c}", "1")) else 1.0) for c in peaks}
+    streamed = (sheet.value("sustained.memory", "1") or _REFERENCE_MEMORY) / _REFERENCE_MEMORY
     matrix = {c: p[f"matrix.{_class(c)}"] * scale[c] for c in peaks}
     expert = {c: p[f"expert_matrix.{_class(c)}"] * scale[c] for c in peaks}
     factor = engine.kernel_factor if engine else 1.0
@@ -169,9 +170,12 @@ def machine(sheet: Accelerator, parameters: Parameters, engine: Engine | None = 
             matrix=matrix,
             expert_matrix=expert,
             attention=p["attention"] * scale.get("bf16", 1.0),
-            memory=p["memory"],
-            expert_memory=p["expert_memory"],
-            cache_memory={"1": p["cache_memory.fp8"], "2": p["cache_memory.bf16"]},
+            memory=p["memory"] * streamed,
+            expert_memory=p["expert_memory"] * streamed,
+            cache_memory={
+                "1": p["cache_memory.fp8"] * streamed,
+                "2": p["cache_memory.bf16"] * streamed,
+            },
             network=p["network"] / network,
             bulk_network=p["bulk_network"],
             vector=p["vector"],
@@ -218,6 +222,8 @@ def power(sheet: Accelerator, parameters: Parameters) -> Power:
 # GEMM on H100 in the source of the `sustained` entries (SemiAnalysis, December 2024): 720 of 989 TFLOP/s in BF16,
 # 1280 of 1979 in FP8.
 _REFERENCE = {"bf16": 0.728, "fp8": 0.647, "int8": 0.647, "fp4": 0.5}
+# Share of its bandwidth that streaming reaches on H100: 3.0 of 3.35 TB/s (BabelStream).
+_REFERENCE_MEMORY = 0.90
 # Energy of a multiply-accumulate against BF16 (multiplier area goes with the square of the significand; the
 # accumulator and operand delivery do not): Horowitz, ISSCC 2014, and Jouppi et al., ISCA 2021, table 2.
 _MAC_COST = {"bf16": 1.0, "fp8": 0.5, "int8": 0.45, "fp4": 0.3, "f32": 4.0}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Metric = Literal["tpot", "ttft", "joules"]
-Protocol = Literal["configuration", "model", "accelerator"]
+Protocol = Literal["configuration", "model", "accelerator", "accelerator and model"]
 LEVEL = 0.8
 NAME = "validation.json"  # beside the fitted parameters, written with them
 GRID = tuple(round(0.01 * i, 2) for i in range(1, 100))  # quantiles kept of each protocol's errors
@@ -98,7 +98,12 @@ class Intervals:
     quantiles: Mapping[str, Mapping[str, Sequence[float]]]
 
     def factors(self, metric: str, protocol: str, level: float = LEVEL) -> tuple[float, float]:
-        """(low, high) factors to multiply a prediction by."""
+        """(low, high) factors to multiply a prediction by. Where both accelerator and model are new, the two widths
+        add up as independent errors do."""
+        if protocol == "accelerator and model":
+            both = np.log([self.factors(metric, p, level) for p in ("accelerator", "model")])
+            width = np.sqrt((both**2).sum(axis=0))
+            return float(np.exp(-width[0])), float(np.exp(width[1]))
         table = self.quantiles[metric]
         kept = table.get(protocol) or table["configuration"]
         tail = (1 - level) / 2

@@ -128,11 +128,13 @@ def predict(
 
 def protocol_of(model: Model, sheet: Accelerator, parameters: Parameters | None = None) -> Protocol:
     """Which of the calibration's held-out errors a prediction resembles: those of an accelerator that was not
-    measured, of an architecture that was not, or of new configurations of both."""
+    measured, of an architecture that was not (or not on that accelerator), of both, or of new configurations of
+    a pair that was."""
     known = (parameters or fitted()).provenance.get("measured", {})
+    shape = architecture(model)
     if sheet.key not in known.get("accelerators", []):
-        return "accelerator"
-    return "configuration" if architecture(model) in known.get("architectures", []) else "model"
+        return "accelerator" if shape in known.get("architectures", []) else "accelerator and model"
+    return "configuration" if f"{sheet.key} {shape}" in known.get("pairs", []) else "model"
 
 
 def architecture(model: Model) -> str:

@@ -40,5 +40,6 @@ def with_provenance(parameters: Parameters, tables: Mapping[Path, Sequence[Row]]
     seen: dict[str, object] = {
         "accelerators": sorted({p.accelerator.key for p in points}),
         "architectures": sorted({architecture(p.model) for p in points}),
+        "pairs": sorted({f"{p.accelerator.key} {architecture(p.model)}" for p in points}),
     }
     return replace(parameters, provenance={"data": data, "measured": seen})

@@ -90,7 +90,8 @@ def steps(
     chunk = prompt / chunks
     decoding = np.asarray(batch) / np.asarray(parallelism.pp)  # each pipeline stage holds one microbatch
     due = np.maximum(decoding / output * chunks, 1e-9)
-    most = np.maximum(np.floor(engine.token_budget / chunk), 1.0)
+    # Every rank has a budget of its own, and the ranks prefill side by side.
+    most = np.maximum(np.floor(engine.token_budget / chunk), 1.0) * parallelism.attention_dp
     together = np.minimum(due / -np.expm1(-due), most)
     mixed = Step(
         decode_sequences=decoding,
