@@ -99,7 +99,9 @@ def _print(result: Verification) -> None:
     table.add_column("")
     table.add_row("transformers BF16", *_row(bf16), "")
     for p in result.plans:
-        table.add_row(p.plan, *_row(p.comparison), "holds" if p.holds else "[bold red]does not hold[/]")
+        table.add_row(
+            p.plan, *_row(p.comparison, p.forced), "holds" if p.holds else "[bold red]does not hold[/]"
+        )
     console.print(table)
     console.print("\nRelative error of the residual stream after each layer:")
     layers = Table(box=None, pad_edge=False, header_style="bold")
@@ -118,18 +120,19 @@ def _print(result: Verification) -> None:
                 f"  {p.plan:16}{check.name:24}{check.value:.6g} {sign} {check.bound:.6g}: {verdict}"
             )
     console.print(
-        "\nMargins and logit errors are in standard deviations of the reference's logits; margin: the largest by which "
-        "the reference preferred its token where another was chosen with the same experts."
+        "\nMargins and logit errors are in standard deviations of the reference's logits. Margin: the largest by which "
+        "the reference preferred its token where another was chosen, each token sent to the reference's experts; "
+        "router margin: likewise of experts."
     )
 
 
-def _row(c: Comparison) -> list[str]:
+def _row(c: Comparison, held: Comparison | None = None) -> list[str]:
     return [
         f"{c.agreement:.3%}",
         f"{c.perplexity_change:+.3%}",
         f"{c.kl:.1e}",
         f"{c.logit_error:.5f}",
         "" if c.expert_agreement is None else f"{c.expert_agreement:.3%}",
-        f"{c.largest_margin_same_experts:.4f}",
-        "" if c.largest_flip_margin is None else f"{c.largest_flip_margin:.4f}",
+        f"{held.largest_margin:.4f}" if held else "",
+        f"{held.largest_flip_margin:.4f}" if held and held.largest_flip_margin is not None else "",
     ]

@@ -54,7 +54,7 @@ def test_margins_are_in_standard_deviations_of_the_reference() -> None:
     expected = (a.logits[2].max() - a.logits[2, second]) / a.logits[2].astype(np.float64).std()
     assert only.margin == pytest.approx(expected)
     assert not only.experts_differ
-    assert found.largest_margin == found.largest_margin_same_experts == only.margin
+    assert found.largest_margin == only.margin
 
 
 def test_experts_are_sets() -> None:
@@ -76,30 +76,6 @@ def test_the_margin_of_a_flip_is_the_routers() -> None:
     assert found.largest_flip_margin == pytest.approx(0.5 / scores[0].astype(np.float64).std())
     assert found.expert_agreement == 0.5
     assert compare(a, a, [1, 1]).largest_flip_margin == 0
-
-
-def test_only_the_first_flip_of_a_token_counts() -> None:
-    """What lies behind it works on another input."""
-    near, far = np.array([[3, 2.9, 0]], np.float32), np.array([[9, 0, 0]], np.float32)
-    logits, hidden = np.ones((1, 4), np.float32), np.ones((2, 1, 2), np.float32)
-    a = Trace(logits, hidden, {0: np.array([[0]]), 1: np.array([[0]])}, {0: near, 1: far})
-    b = Trace(logits, hidden, {0: np.array([[1]]), 1: np.array([[1]])})
-    statistics = Statistics()
-    statistics.add(
-        [1, 1],
-        *(
-            Trace(
-                np.tile(t.logits, (2, 1)),
-                np.tile(t.hidden, (1, 2, 1)),
-                {k: np.tile(v, (2, 1)) for k, v in t.experts.items()},
-                {k: np.tile(v, (2, 1)) for k, v in t.routers.items()},
-            )
-            for t in (a, b)
-        ),
-    )
-    assert statistics.result().largest_flip_margin == pytest.approx(
-        0.1 / near.astype(np.float64).std(), rel=1e-4
-    )
 
 
 def test_perplexity_is_that_of_the_next_token() -> None:

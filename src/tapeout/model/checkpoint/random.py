@@ -15,13 +15,17 @@ import numpy as np
 
 from tapeout.errors import InputError
 from tapeout.files import write_atomic
-from tapeout.model.architecture import Model, Tensor
+from tapeout.model.architecture import MixtureOfExperts, Model, Tensor
 from tapeout.model.checkpoint.folder import INDEX, SINGLE
 from tapeout.model.checkpoint.safetensors import write_safetensors
 from tapeout.model.load import from_config
 
 PEAK = 5.0  # standard deviation of the logits
-ROUTER = 3.0  # of the router's scores
+ROUTER = 6.0  # of the router's scores
+ROUTER_SIGMOID = 1.5  # where a sigmoid follows, which would make large ones equal
+BRANCH = 0.3  # size of what a layer adds, against an embedding of size one
+BRANCH_TIED = 1.0  # against a tied embedding, which otherwise finds itself again
+BRANCH_ENDS = ("o_proj", "down_proj", ".w2.")  # the matrices that add to the stream
 SHARD_BYTES = 2**30
 
 Stored = dict[str, tuple[str, np.ndarray]]
@@ -105,7 +109,15 @@ def _parts(
 def _deviation(tensor: Tensor, model: Model) -> float:
     """The standard deviation of a matrix's elements."""
     tied = model.tied_embeddings and tensor.role == "embedding"
-    gain = PEAK if tensor.role == "lm_head" or tied else ROUTER if tensor.role == "router" else 1.0
+    gain = 1.0
+    if tensor.role == "lm_head" or tied:
+        gain = PEAK
+    elif tensor.role == "router":
+        parts = (layer.feed_forward for layer in model.layers)
+        sigmoid = any(isinstance(p, MixtureOfExperts) and p.scoring == "sigmoid" for p in parts)
+        gain = ROUTER_SIGMOID if sigmoid else ROUTER
+    elif any(end in tensor.name for end in BRANCH_ENDS):
+        gain = BRANCH_TIED if model.tied_embeddings else BRANCH
     return 1.0 if tensor.role == "embedding" and not tied else gain / float(np.sqrt(tensor.shape[-1]))
 
 

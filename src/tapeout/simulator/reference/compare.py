@@ -37,8 +37,9 @@ class Comparison:
     a constant over the vocabulary taken out (softmax does not see it). `layer_error`: for each layer the
     relative error of the residual stream. `kl`: mean Kullback-Leibler divergence from the reference, nats.
     `expert_agreement`: share of (token, layer) with the same set of experts, None without experts.
-    `largest_flip_margin`: over the first layer of each token that chose other experts, how far the reference's
-    router preferred its own, in standard deviations of its scores; None where it does not say.
+    `largest_flip_margin`: over all (token, layer) where a router chose otherwise, how far the reference's
+    preferred its own, in standard deviations of its scores; None where it does not say. It means something where
+    all earlier choices were the reference's: a comparison with experts forced.
     """
 
     positions: int
@@ -62,11 +63,6 @@ class Comparison:
     def largest_margin(self) -> float:
         """Of all disagreements; 0 if there is none."""
         return max((d.margin for d in self.disagreements), default=0.0)
-
-    @property
-    def largest_margin_same_experts(self) -> float:
-        """Of the disagreements of tokens for which every layer chose the same experts; 0 if there is none."""
-        return max((d.margin for d in self.disagreements if not d.experts_differ), default=0.0)
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -102,7 +98,7 @@ class Statistics:
             same = np.all(np.sort(chosen, -1) == np.sort(other.experts[layer], -1), axis=-1)
             if layer in reference.routers:
                 margins = _flip_margins(reference.routers[layer], chosen, other.experts[layer])
-                largest = float(margins[~same & ~differ].max(initial=0.0))
+                largest = float(margins.max(initial=0.0))
                 self._flip_margin = max(self._flip_margin or 0.0, largest)
             differ |= ~same
             self._experts_same += int(same.sum())
