@@ -142,3 +142,23 @@ def test_the_page_draws_without_errors(result: DesignResult, tmp_path: Path) -> 
     assert "CONSOLE" not in done.stderr, [x for x in done.stderr.splitlines() if "CONSOLE" in x]
     shown = re.sub(r"<script.*?</script>|aria-label=\"[^\"]*\"", "", done.stdout, flags=re.DOTALL)
     assert not re.search(r"NaN|undefined|Infinity", shown)
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario(tpot_ms=None, ttft_ms=None, batches=(1,), contexts=(1024,)),
+        Scenario(serving="disaggregated", batch=8, skew=0.0, batches=(3,), contexts=(700,)),
+        Scenario(tpot_ms=1.0, batches=(1,), contexts=(10**6,)),
+    ],
+)
+def test_pages_of_other_questions(scenario: Scenario) -> None:
+    for accelerators in ((), ("h200", "groq-lpu")):
+        found = tapeout.design(
+            "qwen3-8b", effort="quick", objective="latency", scenario=scenario, accelerators=accelerators
+        )
+        page = design_page(found)
+        assert '<section id="why">' in page
+        words = re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)
+        assert not re.search(r"\b(nan|inf|None)\b", words)
+        json.dumps(summary(found), allow_nan=False)

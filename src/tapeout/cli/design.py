@@ -151,7 +151,7 @@ def _print(result: DesignResult, folder: Path) -> None:
         f" {chip.links.scale_up_lanes} × {chip.links.gigabits_per_lane}G scale-up",
         f"best at {result.objective.replace('_', ' ')}: {o.split}, batch {o.batch}; {result.scenario.describe()}",
     ):
-        console.print("  " + line, highlight=False, markup=False)
+        console.print("  " + line, highlight=False, markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("at the same targets", no_wrap=True)
     for column in (
