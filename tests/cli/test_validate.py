@@ -74,6 +74,8 @@ def test_a_table_is_predicted_row_by_row(table: Path, tmp_path: Path) -> None:
     assert (tpot["rows"], tpot["unpredicted"]) == (17, 1)
     assert tpot["median"] < 0.08 and tpot["mean"] > 1 / 17, "the unknown model counts as 100 %"
     assert any("not known" in reason for reason in found["unpredicted"])
+    assert [p["tpot"]["predicted"] is None for p in found["predictions"]] == [False] * 16 + [True]
+    assert "not known" in found["predictions"][-1]["reason"]
     rows = list(csv.DictReader((out / "predictions.csv").open()))
     assert len(rows) == 17 and rows[-1]["model"].startswith("'="), "no formula for a spreadsheet"
     assert float(rows[0]["tpot_low"]) < float(rows[0]["tpot_predicted"]) < float(rows[0]["tpot_high"])
@@ -85,6 +87,7 @@ def test_the_page_stands_alone_and_shows_every_point(table: Path, tmp_path: Path
     html = (tmp_path / "validation.html").read_text()
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//", html)
     assert '<script>"' not in html and "HYPERLINK(1)<script>" not in html
+    assert html.count("<svg") == 6, "two metrics by accelerator, model and engine"
     first = html.split("<svg")[1].split("</svg>")[0]
     assert first.count("<title>") == 16
 

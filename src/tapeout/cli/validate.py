@@ -61,7 +61,7 @@ def validate(
         write_atomic(out / "validation.html", page(shipped_summary(), result))
         write_atomic(out / "predictions.csv", csv_of(result))
     if json:
-        print_json(result.summary | {"out": str(out) if out else None})
+        print_json(result.summary | {"predictions": result.predictions(), "out": str(out) if out else None})
         return
     print_table(result.summary["table"])
     print_groups(result.summary["groups"])

@@ -39,6 +39,25 @@ class Check:
         value = float(self.predicted.values[metric][row])
         return value * low, value * high
 
+    def predictions(self) -> list[dict[str, Any]]:
+        """Every row: what was predicted, in seconds and joules with its interval, or why nothing was."""
+        found = []
+        for i, row in enumerate(self.predicted.rows):
+            entry: dict[str, Any] = {"row": row.number, "protocol": self.protocols[i], "reason": row.reason}
+            for metric, name in METRICS.items():
+                value = float(self.predicted.values[metric][i])
+                bounds = self.bounds(metric, i) if metric in self.intervals.quantiles else (np.nan, np.nan)
+                known = np.isfinite([value, *bounds])
+                entry[metric] = {
+                    "measured": row.measured.get(name),
+                    "predicted": value if known[0] else None,
+                    "low": bounds[0] if known[1] else None,
+                    "high": bounds[1] if known[2] else None,
+                }
+            entry["queue_limited"] = bool(self.predicted.queue_limited[i])
+            found.append(entry)
+        return found
+
 
 def check(rows: Sequence[Row], parameters: Parameters, intervals: Intervals | None = None) -> Check:
     """Predict every row and compare. A row that cannot be predicted counts as an error of 100 %."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tapeout.estimate.calibration import measured
 from tapeout.estimate.checking import Check, describe
+from tapeout.estimate.published import Row
 from tapeout.estimate.validation import METRICS, accelerator_of, engine_of
 from tapeout.report.markup import Content, Markup, tag
 from tapeout.report.numbers import percent
@@ -16,16 +17,32 @@ from tapeout.report.page import Page, table
 
 _NAMES = {"tpot": "time per output token", "ttft": "time to first token", "joules": "joules per output token"}
 _SCALES = {"tpot": (1e3, "ms"), "ttft": (1e3, "ms"), "joules": (1.0, "J")}
-_COLOURS = ("#2a6fbb", "#c8553d", "#3f8f5f", "#8a5fb0", "#b08a2e", "#4a9aa8", "#a84a78", "#6b7280")
-_SIZE, _MARGIN = 460, 56
+_COLOURS = (
+    "#2a6fbb",
+    "#c8553d",
+    "#3f8f5f",
+    "#8a5fb0",
+    "#b08a2e",
+    "#4a9aa8",
+    "#a84a78",
+    "#6b7280",
+    "#1f3f6e",
+    "#d9a3a0",
+)
+_SIZE, _MARGIN = 350, 52
+_KEYS: dict[str, Callable[[Row], str]] = {
+    "accelerator": accelerator_of,
+    "model": lambda r: r.point.model.name if r.point else "",
+    "engine": engine_of,
+}
 
 
 def page(shipped: dict[str, Any], check: Check | None) -> str:
     """The page: `shipped` is the calibration's summary, `check` the predictions of a table, if any."""
     p = Page(
         "How far to trust the predictions",
-        lead="Predictions of published measurements that the model was not fitted on. A row that cannot be predicted"
-        " counts as an error of 100 %; none is left out because it fits badly.",
+        lead="Predictions beside measurements. A row that cannot be predicted counts as an error of 100 %; none is left"
+        " out because it fits badly.",
     )
     if check is not None:
         s = check.summary
@@ -34,12 +51,13 @@ def page(shipped: dict[str, Any], check: Check | None) -> str:
             f"{s['rows']} rows, {sum(s['unpredicted'].values())} not predicted, {s['queue_limited']} queue-limited"
             " (not counted in time to first token).",
             _errors(s["table"]),
+            lead="Predicted with the parameters as they are; rows that those were fitted to are in sample here.",
         )
         for metric in METRICS:
-            for by, key in (("accelerator", accelerator_of), ("engine", engine_of)):
-                drawing = _scatter(check, metric, key)
-                if drawing is not None:
-                    p.section(f"{_NAMES[metric].capitalize()}, by {by}", drawing)
+            drawings = [_scatter(check, metric, by, key) for by, key in _KEYS.items()]
+            if drawings[0] is not None:
+                row = tag("div", drawings, style="display:flex;flex-wrap:wrap;gap:1rem")
+                p.section(f"{_NAMES[metric].capitalize()}: predicted against measured", row)
         p.section("By accelerator, model and engine", _groups(s["groups"]))
         if s["worst"]:
             rows = [
@@ -106,8 +124,8 @@ def _groups(groups: Sequence[dict[str, Any]]) -> Markup:
     return table(heads, body, numeric=range(3, 7))
 
 
-def _scatter(check: Check, metric: str, key: Any) -> Markup | None:
-    """Predicted against measured, both axes logarithmic, as plain SVG with the 80 % band of the widest protocol."""
+def _scatter(check: Check, metric: str, by: str, key: Callable[[Row], str]) -> Markup | None:
+    """Predicted against measured, both axes logarithmic, coloured `by` accelerator, model or engine: plain SVG."""
     rows = check.predicted.rows
     scale, unit = _SCALES[metric]
     truth = measured(rows, METRICS[metric]) * scale
@@ -125,7 +143,7 @@ def _scatter(check: Check, metric: str, key: Any) -> Markup | None:
     parts: list[Content] = []
     lines = []
     for exponent in range(int(np.floor(low)), int(np.ceil(high)) + 1):
-        for digit in (1, 2, 5):
+        for digit in (1, 2, 5) if high - low < 1.8 else (1, 3) if high - low < 2.5 else (1,):
             tick = digit * 10.0**exponent
             if low <= np.log10(tick) <= high:
                 x = _MARGIN + at(tick)
@@ -164,14 +182,15 @@ def _scatter(check: Check, metric: str, key: Any) -> Markup | None:
         for i, name in enumerate(labels)
     ]
     axes = [
+        tag("text", f"by {by}", x=_MARGIN, y=_MARGIN - 10, font_weight="600"),
         tag("text", f"measured, {unit}", x=_SIZE / 2, y=_SIZE - 12, text_anchor="middle"),
         tag(
             "text",
             f"predicted, {unit}",
-            x=14,
+            x=10,
             y=_SIZE / 2,
             text_anchor="middle",
-            transform=f"rotate(-90 14 {_SIZE / 2})",
+            transform=f"rotate(-90 10 {_SIZE / 2})",
         ),
     ]
     return tag(
