@@ -61,6 +61,19 @@ def test_it_beats_h200_for_reasons_that_multiply_to_the_whole(result: DesignResu
     assert 0.5 < cores.factor < 2
 
 
+@pytest.mark.parametrize("name", ["b200", "tpu7x", "mi355x"])
+def test_reasons_start_from_the_best_there_is(name: str) -> None:
+    r = design_chip(load("gpt-oss-20b"), replace(QUICK, accelerators=(name,)))
+    (rival,) = r.rivals
+    assert r.reasons_from == rival.name
+    assert prod(s.factor for s in r.reasons) == pytest.approx(r.advantage(rival))
+
+
+def test_nothing_to_start_from_is_no_reasons() -> None:
+    r = design_chip(load("gpt-oss-20b"), replace(QUICK, accelerators=()))
+    assert r.rivals == () and r.reasons == () and r.reasons_from == ""
+
+
 def test_cases_hold_every_batch_and_context(result: DesignResult) -> None:
     assert [(c.context, c.batch) for c in result.cases] == [(1024, 1), (1024, 64), (8192, 1), (8192, 64)]
     for c in result.cases:

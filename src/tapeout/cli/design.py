@@ -132,6 +132,7 @@ def _progress() -> Iterator[Progress]:
 def _print(result: DesignResult, folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     chip, engine, o = result.chip, result.chip.core.matrix, result.operation
     console = Console()
@@ -172,15 +173,15 @@ def _print(result: DesignResult, folder: Path) -> None:
 
     for name, op in [(chip.name, o)] + [(r.name, r.operation) for r in result.rivals]:
         if op is None:
-            table.add_row(name, "does not fit")
+            table.add_row(Text(name), "does not fit")
             continue
         if not op.meets:
             table.add_row(
-                name, "misses the targets", "", "", "", figure(op.tpot_ms, 1), figure(op.ttft_ms, 0)
+                Text(name), "misses the targets", "", "", "", figure(op.tpot_ms, 1), figure(op.ttft_ms, 0)
             )
             continue
         table.add_row(
-            name,
+            Text(name),
             figure(op.tokens_per_s, 0),
             figure(op.tokens_per_joule, 2),
             figure(op.tokens_per_dollar / 1e6, 2),

@@ -39,7 +39,7 @@ SEARCH_CHIPS = 16  # of a replica, while searching; the chosen chip is looked at
 LARGEST_REPLICA = 64
 DEEPEST_REPLICA = 2304  # where a model fits no smaller one
 FINE_BATCHES = tuple(sorted({round(2 ** (i / 2)) for i in range(25)}))
-AGAINST = "h200"  # the accelerator that the reasons start from
+AGAINST = "h200"  # the accelerator that the reasons start from, if it can do the work
 
 Say = Callable[[str], None]
 
@@ -218,10 +218,10 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
             r if r.operation is not None else c.rival(scenario, deep, objective)
             for r, c in zip(rivals, contenders, strict=True)
         )
-    against = next((c for c in contenders if c.sheet.key == AGAINST), None)
-    start = next((r for r in rivals if r.key == AGAINST), None)
+    start = starting_point(rivals)
     steps: tuple[Step, ...] = ()
-    if against is not None and start is not None and start.operation is not None and start.operation.meets:
+    if start is not None:
+        against = next(c for c in contenders if c.sheet.name == start.name)
         steps = reasons(model, spec, scenario, pts, against, hourly)
     return DesignResult(
         model=model,
@@ -243,6 +243,14 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
         reasons=steps,
         exploration=found,
     )
+
+
+def starting_point(rivals: Sequence[Rival]) -> Rival | None:
+    """The accelerator that the reasons start from: AGAINST if it meets the targets, else the best that does."""
+    able = [r for r in rivals if r.operation is not None and r.operation.meets]
+    usual = [r for r in able if r.key == AGAINST]
+    best = sorted(able, key=lambda r: -r.operation.tokens_per_joule if r.operation else 0.0)
+    return next(iter(usual + best), None)
 
 
 def _stages(layers: int) -> tuple[int, ...]:
