@@ -119,6 +119,7 @@ def delay(m: Module, value: Any, cycles: int, reset: bool = False, name: str | N
 
 def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None]) -> None:
     for child in block.placed():
+        child._MustUse__silence = True
         if child.module_name not in seen:
             _modules(child, seen, foreign)
     seen[block.module_name] = block

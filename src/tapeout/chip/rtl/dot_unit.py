@@ -162,7 +162,8 @@ class DotUnit(Block):
             shifted = Signal(signed(12), name=f"shifted{index}_{lane}")
             once = Mux(by2, Cat(Const(0, 1), base).as_signed(), base)
             m.d.comb += shifted.eq(Mux(by4, Cat(Const(0, 2), once).as_signed(), once))
-            kept = (shifted & (m0 | m1).any().replicate(12)) ^ negative.replicate(12)
+            kept = Signal(12, name=f"kept{index}_{lane}")
+            m.d.comb += kept.eq(Mux((m0 | m1).any(), Mux(negative, ~shifted, shifted), Mux(negative, -1, 0)))
             lanes.append([Cat(kept[:11], ~kept[11]), negative])
         return lanes, self.lanes << 11
 
@@ -182,7 +183,7 @@ class DotUnit(Block):
                 multiple = Signal(signed(TRIPLE_BITS), name=f"multiple{index}_{lane}_{place_}")
                 even = Mux(magnitude[1], Cat(Const(0, 1), one).as_signed(), 0)
                 m.d.comb += multiple.eq(Mux(magnitude[0], Mux(magnitude[1], triple, one), even))
-                inverted = multiple ^ negative.replicate(TRIPLE_BITS)
+                inverted = Mux(negative, ~multiple, multiple)
                 offset = Cat(inverted[:9], ~inverted[9])
                 zeros = Const(0, 2 * place_) if place_ else None
                 terms += (

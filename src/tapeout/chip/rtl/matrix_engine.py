@@ -319,7 +319,7 @@ class MatrixEngine(Block):
                 m.d.comb += file.drain_index.eq(index)
             words = [
                 file.drained[32 * way : 32 * way + 32] if not way else
-                file.drained[32 * way : 32 * way + 32] & ~queue[0].int8.replicate(32)
+                Mux(queue[0].int8, 0, file.drained[32 * way : 32 * way + 32])
                 for way in range(self.ways) for file in line
             ]  # fmt: skip
             lines.append(Cat(*words))

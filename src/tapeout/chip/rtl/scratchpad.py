@@ -1,0 +1,258 @@
+"""The scratchpad: banks of SRAM behind a crossbar, SECDED on every 64 bits, errors counted and injectable.
+
+Words are interleaved over the banks (word address modulo banks). A port is `words` wide (a power of two): an
+access takes that many consecutive words, aligned, all in one cycle from as many banks. Requests of different
+ports that touch different banks are served together. Where they clash, priority rotates by one port every cycle,
+upwards then downwards, so any two get equal shares and a waiting request is served within twice as many cycles
+as there are ports. Reads of a port return in order.
+
+| cycle | work |
+|---|---|
+| 0 | the request is accepted: arbitration, crossbar |
+| 1 | check bits of writes |
+| 2 | SRAM |
+| 3 | syndrome and correction |
+| 4 | to the port's answer queue; a read answers in cycle READ_LATENCY if nothing waits before it |
+
+A write is seen by every request accepted in a later cycle. Corrected data go to the reader; the stored word is
+left as it is. A double error delivers the data as stored, with `uncorrectable` counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from tapeout.chip.rtl.bits import bits_for_index
+from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.secded import DATA, WORD, SecdedDecode, SecdedEncode
+from tapeout.chip.rtl.sram import SRAM_1RW
+
+READ_LATENCY = 5
+QUEUE = 6  # answers a port may have under way or waiting: one per cycle over the latency, and one
+COUNTER_BITS = 32
+
+
+class ScratchpadBank(Block):
+    """Check bits, SRAM, correction: cycles 1 to 4 of the table above.
+
+    `enable` with `write` (a bit per granule) or, if none, a read of `row`; `fixed` appears three cycles later,
+    with the counts of granules in which one bit or two were wrong.
+    """
+
+    def __init__(self, depth: int, word_bytes: int) -> None:
+        self.depth, self.word_bytes, self.granules = depth, word_bytes, word_bytes // 8
+        count = bits_for_index(self.granules + 1)
+        super().__init__(
+            {
+                "enable": In(1), "read": In(1), "row": In(bits_for_index(depth)), "write": In(self.granules),
+                "word": In(8 * word_bytes), "inject": In(2), "fixed": Out(8 * word_bytes),
+                "corrected": Out(count), "wrong": Out(count),
+            }
+        )  # fmt: skip
+
+    @property
+    def module_name(self) -> str:
+        return f"scratchpad_bank_{self.depth}x{self.word_bytes}"
+
+    def placed(self) -> Iterable[Block]:
+        return (SecdedEncode(), SecdedDecode())
+
+    def foreign(self) -> Iterable[str]:
+        return (SRAM_1RW,)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        stored, fixed, single, double = [], [], [], []
+        q = Signal(WORD * self.granules)
+        for g in range(self.granules):
+            encoder, decoder = place(m, f"encode{g}", SecdedEncode()), place(m, f"decode{g}", SecdedDecode())
+            granule = self.word[DATA * g : DATA * g + DATA]
+            m.d.comb += [encoder.word.eq(granule), decoder.word.eq(q[WORD * g : WORD * g + WORD])]
+            word = Cat(granule, encoder.check)
+            stored.append(word if g else word ^ Cat(self.inject.any(), self.inject[1]))
+            fixed.append(decoder.fixed)
+            single.append(decoder.one_wrong)
+            double.append(decoder.two_wrong)
+        m.submodules.sram = Instance(
+            "sram_1rw",
+            p_WIDTH=WORD * self.granules, p_DEPTH=self.depth, p_GRANULE=WORD, p_INDEX=bits_for_index(self.depth),
+            i_clk=ClockSignal(), i_enable=delay(m, self.enable, 1, reset=True),
+            i_write=register(m, self.write), i_address=register(m, self.row), i_data=register(m, Cat(*stored)), o_q=q,
+        )  # fmt: skip
+        reading = delay(m, self.read, 2, reset=True).replicate(self.granules)
+        ones, twos = (
+            delay(m, Cat(*single) & reading, 1, reset=True),
+            delay(m, Cat(*double) & reading, 1, reset=True),
+        )
+        m.d.comb += [
+            self.fixed.eq(register(m, Cat(*fixed))),
+            self.corrected.eq(sum(ones, Const(0, 1))),
+            self.wrong.eq(sum(twos, Const(0, 1))),
+        ]
+        return m
+
+
+class Scratchpad(Block):
+    """Ports: request{k} {address (in words), write, mask (a bit per 8 bytes), data}, answer{k} (data of reads).
+
+    `inject`: while 1, every write stores its lowest granule with one wrong bit; while 2, with two. `corrected`,
+    `uncorrectable`: saturating counts of granules read so.
+    """
+
+    def __init__(
+        self, banks: int = 8, depth: int = 512, word_bytes: int = 32, ports: tuple[int, ...] = (4, 1, 1, 1)
+    ) -> None:
+        for name, n in (("banks", banks), ("depth", depth), ("word_bytes", word_bytes)):
+            if n & (n - 1) or n < 1:
+                raise ValueError(f"{name} {n} is not a power of two")
+        if word_bytes < 8 or any(p & (p - 1) or not 1 <= p <= banks for p in ports):
+            raise ValueError(f"ports of {ports} words on {banks} banks of {word_bytes} bytes")
+        self.banks, self.depth, self.word_bytes, self.ports = banks, depth, word_bytes, ports
+        self.granules = word_bytes // 8
+        self.bank = ScratchpadBank(depth, word_bytes)
+        self.address_bits = (banks * depth - 1).bit_length()
+        members: dict[str, Any] = {}
+        for k, words in enumerate(ports):
+            members[f"request{k}"] = In(stream.Signature(self.request(words)))
+            members[f"answer{k}"] = Out(stream.Signature(8 * word_bytes * words))
+        super().__init__(
+            members | {"inject": In(2), "corrected": Out(COUNTER_BITS), "uncorrectable": Out(COUNTER_BITS)}
+        )
+
+    def request(self, words: int) -> data.StructLayout:
+        """The payload of a port `words` wide; the address is a multiple of that."""
+        return data.StructLayout(
+            {
+                "address": self.address_bits,
+                "write": 1,
+                "mask": words * self.granules,
+                "data": words * 8 * self.word_bytes,
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        return f"scratchpad_{self.banks}x{self.depth}x{self.word_bytes}_" + "_".join(map(str, self.ports))
+
+    def placed(self) -> Iterable[Block]:
+        return (self.bank, *(Fifo(8 * self.word_bytes * w, QUEUE) for w in sorted(set(self.ports))))
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        n, bank_bits = len(self.ports), (self.banks - 1).bit_length()
+        requests = [getattr(self, f"request{k}") for k in range(n)]
+        queues = [
+            place(m, f"queue{k}", Fifo(8 * self.word_bytes * w, QUEUE)) for k, w in enumerate(self.ports)
+        ]
+
+        # 0: who may go. `credit`: answers not yet in the queue's hands.
+        wanted, able = [], []
+        for k, (r, words) in enumerate(zip(requests, self.ports, strict=True)):
+            first = r.payload.address[:bank_bits] if bank_bits else Const(0, 1)
+            group = first[(words - 1).bit_length() :] if bank_bits else first
+            mask = Cat(
+                (group == b // words if self.banks > words else Const(1, 1)).replicate(words)
+                for b in range(0, self.banks, words)
+            )
+            credit = Signal(range(QUEUE + 1), init=QUEUE, name=f"credit{k}")
+            able.append(r.valid & (r.payload.write | credit.any()))
+            wanted.append(Mux(able[k], mask, 0))
+            taken = r.valid & r.ready & ~r.payload.write
+            returned = queues[k].o.valid & queues[k].o.ready
+            m.d.sync += credit.eq(credit - taken + returned)
+        turn = Signal(range(2 * n))
+        m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
+        grants = [Signal(name=f"grant{k}") for k in range(n)]
+        for k in range(n):
+            m.d.comb += requests[k].ready.eq(grants[k])
+        with m.Switch(turn):
+            for start in range(2 * n):
+                with m.Case(start) if start < 2 * n - 1 else m.Default():
+                    busy: Value = Const(0, self.banks)
+                    for k in [(start + (i if start < n else -i)) % n for i in range(n)]:
+                        clash = (wanted[k] & busy).any()
+                        m.d.comb += grants[k].eq(able[k] & ~clash)
+                        # a port that loses keeps its banks from those behind it, so wide ones are not starved
+                        busy = busy | wanted[k]
+
+        corrected: list[Value] = []
+        wrong: list[Value] = []
+        words_out = []
+        for b in range(self.banks):
+            bank = self._bank(m, b, requests, grants, wanted, bank_bits)
+            words_out.append(bank.fixed)
+            corrected.append(bank.corrected)
+            wrong.append(bank.wrong)
+        self._count(m, corrected, self.corrected)
+        self._count(m, wrong, self.uncorrectable)
+
+        for k, (r, words) in enumerate(zip(requests, self.ports, strict=True)):
+            reads = delay(m, grants[k] & ~r.payload.write, READ_LATENCY - 1, reset=True, name=f"reads{k}")
+            which = r.payload.address[(words - 1).bit_length() : bank_bits]
+            chosen: Any = Cat(words_out)
+            if len(which):
+                which_before = delay(m, which, READ_LATENCY - 2, name=f"which{k}")
+                groups = range(self.banks // words)
+                chosen = Const(0, 8 * self.word_bytes * words)
+                for g in groups:
+                    here = register(m, which_before == g)
+                    group = Cat(*words_out[g * words : (g + 1) * words])
+                    chosen = chosen | Mux(here, group, 0)
+            m.d.comb += [
+                queues[k].i.valid.eq(reads),
+                queues[k].i.payload.eq(chosen),
+                getattr(self, f"answer{k}").payload.eq(queues[k].o.payload),
+                getattr(self, f"answer{k}").valid.eq(queues[k].o.valid),
+                queues[k].o.ready.eq(getattr(self, f"answer{k}").ready),
+            ]
+        return m
+
+    def _bank(
+        self,
+        m: Module,
+        b: int,
+        requests: list[Any],
+        grants: list[Signal],
+        wanted: list[Value],
+        bank_bits: int,
+    ) -> Any:
+        """One bank and its slice of the crossbar."""
+        bits, index = 8 * self.word_bytes, bits_for_index(self.depth)
+        enable: Value = Const(0, 1)
+        row: Value = Const(0, index)
+        write: Value = Const(0, self.granules)
+        word: Value = Const(0, bits)
+        for k, r in enumerate(requests):
+            lane = b % self.ports[k]
+            mine = grants[k] & wanted[k][b]
+            enable = enable | mine
+            row = row | Mux(mine, r.payload.address[bank_bits:], 0)
+            mask = r.payload.mask[lane * self.granules : (lane + 1) * self.granules]
+            write = write | Mux(mine & r.payload.write, mask, 0)
+            word = word | Mux(mine, r.payload.data[lane * bits : (lane + 1) * bits], 0)
+        writing: Value = Const(0, 1)
+        for k, r in enumerate(requests):
+            writing = writing | (grants[k] & wanted[k][b] & r.payload.write)
+        bank = place(m, f"bank{b}", self.bank)
+        m.d.comb += [
+            bank.enable.eq(delay(m, enable & (~writing | write.any()), 1, reset=True, name=f"enable{b}")),
+            bank.read.eq(delay(m, enable & ~writing, 1, reset=True, name=f"read{b}")),
+            bank.row.eq(delay(m, row, 1, name=f"row{b}")),
+            bank.write.eq(delay(m, write, 1, name=f"write{b}")),
+            bank.word.eq(delay(m, word, 1, name=f"word{b}")),
+            bank.inject.eq(self.inject),
+        ]
+        return bank
+
+    def _count(self, m: Module, events: list[Value], counter: Signal) -> None:
+        """Adds the banks' events of a cycle, and stays at the largest count."""
+        now = delay(m, sum(events, Const(0, 1)), 1, reset=True, name="events_now")
+        total = Signal(COUNTER_BITS + 1)
+        m.d.comb += total.eq(counter + now)
+        m.d.sync += counter.eq(Mux(total[COUNTER_BITS], (1 << COUNTER_BITS) - 1, total[:COUNTER_BITS]))
