@@ -51,6 +51,7 @@ static inline int64_t tp_row_bytes(int format, int64_t k) {
     return format == TP_MXFP4 ? k / 2 : format == TP_MXINT15 ? 2 * k : k;
 }
 
+void tp_make_tables(void);
 float tp_exp2(float x);
 float tp_reciprocal(float x);
 float tp_rsqrt(float x);

@@ -6,6 +6,7 @@ int32_t tp_exp2_columns[3 * 64], tp_reciprocal_columns[3 * 128];
 
 void tp_set_tables(const int64_t *exp2, const int64_t *reciprocal, const int64_t *rsqrt) {
     exp2_table = exp2, reciprocal_table = reciprocal, rsqrt_table = rsqrt;
+    tp_make_tables();
     for (int i = 0; i < 3 * 64; i++) tp_exp2_columns[i % 3 * 64 + i / 3] = (int32_t)exp2[i];
     for (int i = 0; i < 3 * 128; i++) tp_reciprocal_columns[i % 3 * 128 + i / 3] = (int32_t)reciprocal[i];
 }

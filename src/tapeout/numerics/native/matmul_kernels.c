@@ -184,6 +184,45 @@ AVX512 static inline __attribute__((always_inline)) void multiply_rows(const tp_
     }
 }
 
+/* `count` is a constant here too. Sums of products of integers below 2^53 are exact in doubles, fused or not. */
+AVX512 static inline __attribute__((always_inline)) void wide_rows(const tp_tile *tile, const tp_rows *rows, const int32_t *index,
+                                                                   int count, float (*out)[TP_TILE]) {
+    __m512 acc[4];
+    const double *a[4];
+    for (int r = 0; r < count; r++) {
+        acc[r] = _mm512_setzero_ps();
+        a[r] = rows->wide + index[r] * rows->count * TP_BLOCK;
+    }
+    for (int64_t b = 0; b < rows->count; b++) {
+        __m512d d[4][2];
+        for (int r = 0; r < count; r++) d[r][0] = d[r][1] = _mm512_setzero_pd();
+        const double *w = tile->wide + b * TP_BLOCK * TP_TILE;
+        for (int j = 0; j < TP_BLOCK; j++, w += TP_TILE) {
+            __m512d lo = _mm512_loadu_pd(w), hi = _mm512_loadu_pd(w + 8);
+            for (int r = 0; r < count; r++) {
+                __m512d x = _mm512_set1_pd(a[r][b * TP_BLOCK + j]);
+                d[r][0] = _mm512_fmadd_pd(x, lo, d[r][0]), d[r][1] = _mm512_fmadd_pd(x, hi, d[r][1]);
+            }
+        }
+        __m512 ew = _mm512_loadu_ps(tile->exponent + b * TP_TILE);
+        for (int r = 0; r < count; r++) {
+            __m512 e = _mm512_add_ps(ew, _mm512_set1_ps(rows->exponent[index[r] * rows->count + b]));
+            __m256 lo = _mm512_cvtpd_ps(_mm512_scalef_pd(d[r][0], _mm512_cvtps_pd(_mm512_castps512_ps256(e))));
+            __m256 hi = _mm512_cvtpd_ps(_mm512_scalef_pd(d[r][1], _mm512_cvtps_pd(_mm512_extractf32x8_ps(e, 1))));
+            acc[r] = _mm512_add_ps(acc[r], _mm512_insertf32x8(_mm512_castps256_ps512(lo), hi, 1));
+        }
+    }
+    for (int r = 0; r < count; r++) {
+        __mmask16 nan = _mm512_cmp_ps_mask(acc[r], acc[r], _CMP_UNORD_Q);
+        _mm512_storeu_ps(out[r], _mm512_mask_mov_ps(acc[r], nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000))));
+    }
+}
+
+AVX512 static void multiply_wide_avx512(const tp_tile *tile, const tp_rows *rows, const int32_t *index, int64_t m, float (*out)[TP_TILE]) {
+    for (; m >= 4; m -= 4, index += 4, out += 4) wide_rows(tile, rows, index, 4, out);
+    for (; m >= 1; m--, index++, out++) wide_rows(tile, rows, index, 1, out);
+}
+
 AVX512 void tp_multiply_avx512(const tp_tile *tile, const tp_rows *rows, const int32_t *index, int64_t m,
                                float (*out)[TP_TILE]) {
     for (; m >= 8; m -= 8, index += 8, out += 8) multiply_rows(tile, rows, index, 8, out);
@@ -202,6 +241,9 @@ void tp_expand_any(const tp_weights *w, int64_t row, tp_range range, uint8_t *ou
 }
 
 void tp_multiply_any(const tp_tile *tile, const tp_rows *rows, const int32_t *index, int64_t m, float (*out)[TP_TILE]) {
+#if TP_X86
+    if (tile->wide && tp_level == TP_AVX512) { multiply_wide_avx512(tile, rows, index, m, out); return; }
+#endif
     if (tile->wide) { tp_multiply_wide(tile, rows, index, m, out); return; }
 #if TP_X86
     if (tp_level == TP_AVX512) { tp_multiply_avx512(tile, rows, index, m, out); return; }

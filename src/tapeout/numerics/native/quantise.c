@@ -68,21 +68,31 @@ void tp_quantise_row(int format, const float *x, int64_t k, uint8_t *codes, uint
     }
 }
 
+static double fp8_value(int code) {
+    int e = (code >> 3) & 15, m = code & 7, v = e ? (8 + m) << (e - 1) : m;
+    if ((code & 0x7F) == 0x7F) v = 0;
+    return code & 0x80 ? -v : v;
+}
+
+static double fp8_table[256];
+
+void tp_make_tables(void) {
+    for (int c = 0; c < 256; c++) fp8_table[c] = fp8_value(c);
+}
+
 int tp_block_integers(int format, const uint8_t *codes, double *out) {
-    static const int8_t fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    static const double fp4[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     int nan = 0;
-    for (int i = 0; i < TP_BLOCK; i++) {
-        switch (format) {
-        case TP_MXFP4: out[i] = fp4[(codes[i / 2] >> (4 * (i & 1))) & 15]; break;
-        case TP_MXINT8: out[i] = ((const int8_t *)codes)[i]; break;
-        case TP_MXINT15: { int16_t v; memcpy(&v, codes + 2 * i, 2); out[i] = v; break; }
-        default: {
-            int c = codes[i], e = (c >> 3) & 15, m = c & 7;
-            int v = e ? (8 + m) << (e - 1) : m;
-            if ((c & 0x7F) == 0x7F) v = 0, nan = 1;
-            out[i] = c & 0x80 ? -v : v;
-        }
-        }
+    if (format == TP_MXFP4) {
+        for (int i = 0; i < TP_BLOCK / 2; i++) out[2 * i] = fp4[codes[i] & 15], out[2 * i + 1] = fp4[codes[i] >> 4];
+    } else if (format == TP_MXINT8) {
+        for (int i = 0; i < TP_BLOCK; i++) out[i] = ((const int8_t *)codes)[i];
+    } else if (format == TP_MXINT15) {
+        int16_t v[TP_BLOCK];
+        memcpy(v, codes, sizeof v);
+        for (int i = 0; i < TP_BLOCK; i++) out[i] = v[i];
+    } else {
+        for (int i = 0; i < TP_BLOCK; i++) out[i] = fp8_table[codes[i]], nan |= (codes[i] & 0x7F) == 0x7F;
     }
     return nan;
 }
