@@ -1,1 +1,1 @@
-"""Many chips: demand, racks, network, sites, power, supply, finance, risk."""
+"""Many chips: demand, racks, network, sites, power, supply, money and risk, as one graph of named quantities."""
