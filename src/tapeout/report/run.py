@@ -124,6 +124,10 @@ def run(
     tokens: list[int] = []
     stopped = "length"
     while True:
+        if not np.isfinite(logits).all():
+            raise InputError(
+                folder, "", Phrase("weights that give logits that are not finite"), "a trained model"
+            )
         token = sampler(logits)
         tokens.append(token)
         if token in stops:

@@ -87,9 +87,8 @@ class Mixture:
         if part.shared_gate:
             self.shared_gate = linear(s, [next(t for t in gates if "shared" in t.name)])
         self.formats = {r: s.plan.activation(r) for r in ("router", "experts", "shared_expert")}
-        self.forced: I32 | None = (
-            None  # [tokens, k] experts to use instead, to separate rounding from choices
-        )
+        # [tokens, k] experts to use instead of the router's, to separate rounding from choices
+        self.forced: I32 | None = None
 
     def __call__(self, x: fp32.F32, observe: Observer | None = None) -> fp32.F32:
         """Normalised inputs [tokens, hidden] → [tokens, hidden]."""
