@@ -13,6 +13,7 @@ VERBS: tuple[str, ...] = (
     "chips",
     "design",
     "models",
+    "plan",
     "run",
     "serve",
     "simulate",
