@@ -190,6 +190,7 @@ def test_a_damaged_checkpoint_is_one_line(kind: str, says: str, folder: Path) ->
         (("demo", "x", "--on", "gpu"), "--on"),
         (("demo", "x", "--chip", "no.toml"), "no.toml"),
         (("demo", "word " * 2000), "at most 1023"),
+        (("demo", "a\udcff"), "UTF-8"),
     ],
 )
 def test_bad_input_is_one_line(words: tuple[str, ...], says: str) -> None:

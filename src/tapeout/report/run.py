@@ -99,6 +99,12 @@ def run(
         raise InputError("--plan", "", plan, f"one of {', '.join(PRESETS)}")
     if max_tokens < 1:
         raise InputError("--max-tokens", "", max_tokens, "an integer of at least 1")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as e:
+        raise InputError(
+            "prompt", f"character {e.start}", Phrase("bytes that are not UTF-8"), "UTF-8 text"
+        ) from None
     model, folder = load(source), folder_of(source)
     tokenizer = Tokenizer(folder)
     ids = _prompt(tokenizer, prompt, chat, system=folder != demo.FOLDER)

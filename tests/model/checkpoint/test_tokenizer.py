@@ -97,6 +97,24 @@ def test_a_malformed_tokenizer_is_one_line(text: str, tmp_path: Path) -> None:
     assert str(e.value).startswith(str(tmp_path / "tokenizer.json")) and "\n" not in str(e.value)
 
 
+def test_a_damaged_tokenizer_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    whole = (demo.FOLDER / "tokenizer.json").read_bytes()
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        (tmp_path / "tokenizer.json").write_bytes(
+            damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])]
+        )
+        try:
+            other = Tokenizer(tmp_path)
+        except InputError as e:
+            assert "\n" not in str(e)
+        else:
+            assert isinstance(other.decode(other.encode("In the beginning <|start|> é")), str)
+
+
 def test_a_missing_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing there"):
         Tokenizer(tmp_path)
