@@ -96,11 +96,14 @@ def _stages(
     sustained = _one(own.memory_sustained)
     m = m.replaced(
         sustained=Sustained(memory=sustained, expert_memory=sustained, cache_memory=sustained),
+        # What was fitted holds the throttling of real kernels; fuller ones must be held to the limit here.
+        power=replace(m.power, limit_w=against.sheet.tdp_watts),
     )
     yield rival(
         m,
         "kernels that reach its peaks",
-        f"matrix engines full, {sustained:.0%} of memory bandwidth, loads hidden behind arithmetic",
+        f"matrix engines full, {sustained:.0%} of memory bandwidth, loads hidden behind arithmetic, as far as its"
+        f" {against.sheet.tdp_watts:.0f} W allow",
         "utilisation",
     )
     _, chosen, _ = against.best(scenario, pts, "tokens_per_joule")
@@ -113,8 +116,8 @@ def _stages(
         yield rival(
             m,
             "products in eight bits throughout",
-            f"{', '.join(x.upper() for x in (*wide, 'attention'))} were multiplied in BF16, at half the rate and twice"
-            " the energy; weights keep their bytes",
+            f"{', '.join((*(x.upper() for x in wide), 'attention'))} were multiplied in BF16, at half the rate and"
+            " twice the energy; weights keep their bytes",
             "formats",
         )
     like, arrays = _alike(spec, against, there)
