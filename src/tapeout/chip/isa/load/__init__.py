@@ -1,0 +1,1 @@
+"""Instructions of the load engine: memory to scratchpad."""

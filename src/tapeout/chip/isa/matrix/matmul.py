@@ -1,0 +1,121 @@
+"""matmul: a product of block-scaled activations and weights, into accumulators, and out as FP32.
+
+Layout in the scratchpad (`outputs`, `beat` and `pitch` as in `Geometry`):
+
+- Row r of the activations: MXINT8 codes from a + r·sa, one byte each, and a scale for every block of 32 from
+  ascale + r·sa: one stride, since codes and scales of a row lie side by side.
+- The contraction is walked in `steps`. Rows are in groups of `height`; group g takes block s·groups + g in
+  step s (`numerics.product.Split`, interleaved), each group with its own sums. With height = rows there is one
+  group and nothing is split.
+- Weights are read as they lie: beat (s·groups + g)·tiles + t has, for each column, the block of its output (two
+  outputs' blocks with two ways: output way·columns + column of the tile), and their scales lie in the
+  same order at wscale.
+- Row r's sums of tile t go to out + r·so + t·pitch, FP32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapeout.chip.isa import timing
+from tapeout.chip.isa.definition import Cause, Field, Instruction, Operands, Slot
+from tapeout.chip.isa.forms import aligned, at
+from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.isa.state import State, need
+from tapeout.numerics.formats import BLOCK, FORMATS, MXINT8, Mx
+from tapeout.numerics.product import accumulate
+
+NAMES = ("mxfp4", "mxint8")
+
+
+def groups_of(o: Operands) -> int:
+    """Parts of the contraction that are in the rows at a time."""
+    return -(-o.rows // o.height)
+
+
+def weights(state: State, o: Operands, group: int) -> Mx:
+    """One group's weights as [tiles × outputs, steps × 32]."""
+    g, name = state.geometry, NAMES[o.format]
+    beats, ways = o.steps * groups_of(o) * o.tiles, g.outputs(name) // g.columns
+    shape = (o.steps, groups_of(o), o.tiles)
+    codes = state.read_pad(o.w, beats * g.beat_bytes(name)).reshape(*shape, -1)[:, group]
+    scales = state.read_pad(o.wscale, beats * g.scale_bytes(name)).reshape(*shape, -1)[:, group]
+    per = FORMATS[name].bits * BLOCK // 8
+    codes = codes[..., : g.columns * ways * per].reshape(o.steps, o.tiles, g.columns, ways, per)
+    scales = scales[..., : g.columns * ways].reshape(o.steps, o.tiles, g.columns, ways)
+    # [step, tile, column, way] → [tile, way, column, step]
+    n = o.tiles * ways * g.columns
+    rows = np.ascontiguousarray(codes.transpose(1, 3, 2, 0, 4)).reshape(n, o.steps * per)
+    return Mx(
+        FORMATS[name],
+        rows.view(np.int8) if name == "mxint8" else rows,
+        np.ascontiguousarray(scales.transpose(1, 3, 2, 0)).reshape(n, o.steps),
+    )
+
+
+def activations(state: State, o: Operands, row: int) -> Mx:
+    """A row's blocks for its group: [1, steps × 32]."""
+    n, first = groups_of(o), row // o.height
+    codes = state.read_pad(at(o.a, row, o.sa), o.steps * n * BLOCK).reshape(-1, BLOCK)[first::n]
+    scales = state.read_pad(at(o.ascale, row, o.sa), o.steps * n)[first::n]
+    return Mx(MXINT8, np.ascontiguousarray(codes).view(np.int8).reshape(1, -1), scales.reshape(1, -1).copy())
+
+
+def meaning(state: State, o: Operands) -> None:
+    """Every group's rows against its weights, by `numerics.product.accumulate`."""
+    g, name = state.geometry, NAMES[o.format]
+    need(Cause.OPERAND, name in g.formats, f"{name} on an engine of {', '.join(g.formats)}")
+    need(Cause.OPERAND, o.rows <= g.rows and o.height <= o.rows, f"{o.height} of {o.rows} rows on {g.rows}")
+    need(Cause.OPERAND, o.tiles <= g.tiles and 0 < o.steps <= 1 << 16, f"{o.tiles} tiles, {o.steps} steps")
+    aligned(o, "a", "ascale", "sa", "wscale", "out", "so")
+    need(
+        Cause.ALIGNMENT, o.w % g.beat_bytes(name) == 0, f"w {o.w:#x}, not a multiple of {g.beat_bytes(name)}"
+    )
+    outputs = g.outputs(name)
+    for group in range(groups_of(o)):
+        w = weights(state, o, group)
+        for row in range(group * o.height, min((group + 1) * o.height, o.rows)):
+            held = state.accumulators[o.bank, row, : o.tiles * outputs]
+            start = held[None] if o.keep else None
+            held[:] = accumulate(activations(state, o, row), w, range(o.steps), start)[0]
+    if o.drain:
+        for row in range(o.rows):
+            sums = state.accumulators[o.bank, row]
+            for t in range(o.tiles):
+                state.write_floats(
+                    at(o.out, row, o.so) + t * g.pitch(name), sums[t * outputs : (t + 1) * outputs]
+                )
+
+
+def cycles(o: Operands, g: Geometry) -> int:
+    """A beat a cycle, a step no shorter than its rows take to load or the addition; then the sums, a row and tile
+    a cycle. The next command's beats start while these drain: see `beats`."""
+    return timing.MATRIX_FETCH + beats(o) + timing.MATRIX_RESULT + (o.rows * o.tiles if o.drain else 0)
+
+
+def beats(o: Operands) -> int:
+    """Cycles before the next command can start."""
+    return o.steps * max(groups_of(o) * o.tiles, o.rows, timing.MATRIX_LOOP)
+
+
+INSTRUCTION = Instruction(
+    "matmul", 0x40, "sums[bank] (+)= a × wᵀ over `steps` steps; then, if `drain`, out = sums[bank]",
+    (
+        Slot("a", "activations' codes"), Slot("ascale", "their scales"), Slot("sa", "bytes between rows of both"),
+        Slot("w", "weights' codes"), Slot("wscale", "their scales"), Slot("out", "results"),
+        Slot("so", "bytes between rows of results"), Slot("steps", "of the contraction, 1 to 65536"),
+    ),
+    (
+        Field("rows", 0, 10, "rows of activations", bias=1),
+        Field("height", 10, 10, "rows of a group; as many as rows: the contraction is not split", bias=1),
+        Field("tiles", 20, 4, "tiles of outputs", bias=1),
+        Field("bank", 24, 1, "of accumulators"),
+        Field("keep", 25, 1, "add to what the bank holds, of the same rows, tiles and format, not to +0"),
+        Field("drain", 26, 1, "write the results"),
+        Field("format", 32, 1, "of the weights", NAMES),
+    ),
+    meaning, cycles,
+    "Blocks of an output are added in increasing order, each rounded once to FP32 (`numerics.product`). A product "
+    "larger than the scratchpad continues with `keep`. Two banks: one drains while the other accumulates. Zeros "
+    "beyond the end of the contraction change no bit, so its last step may be padded.",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Instructions of the sequencer itself: scalar arithmetic, control, exchange with the host."""

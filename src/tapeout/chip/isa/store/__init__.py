@@ -1,0 +1,1 @@
+"""Instructions of the store engine: scratchpad to memory."""

@@ -1,0 +1,32 @@
+"""scatter: runs of the scratchpad to places chosen by a table of indices."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapeout.chip.isa import timing
+from tapeout.chip.isa.definition import REGISTER_MASK, Cause, Instruction, Operands
+from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.isa.state import State, need
+from tapeout.chip.isa.transfer import INDEXED, pieces
+
+
+def meaning(state: State, o: Operands) -> None:
+    """Run i: `bytes` from pad + i·pitch to memory + table[i]·s0."""
+    need(Cause.ALIGNMENT, o.table % 4 == 0, f"table {o.table:#x}")
+    for i in range(o.n0):
+        index = int(state.read_pad((o.table + 4 * i) & REGISTER_MASK, 4).copy().view(np.uint32)[0])
+        data = state.read_pad((o.pad + i * o.pitch) & REGISTER_MASK, o.bytes).copy()
+        state.write_memory((o.memory + index * o.s0) & REGISTER_MASK, data)
+
+
+def cycles(o: Operands, g: Geometry) -> int:
+    """Each run asks the scratchpad for its index first; runs at word boundaries."""
+    return timing.STORE_FILL + o.n0 * (timing.INDEX + pieces(0, o.pad, o.bytes, g))
+
+
+INSTRUCTION = Instruction(
+    "scatter", 0x81, "runs of `bytes`: pad + i·pitch → memory + table[i]·s0, i < n0", INDEXED, (), meaning, cycles,
+    "New keys and values into the pages of a cache. Indices are unsigned 32-bit integers; of equal ones the last "
+    "run stays.",
+)  # fmt: skip

@@ -1,0 +1,10 @@
+"""vmaximum: out = the larger of a and b (NaN if either is, −0 below +0)."""
+
+from __future__ import annotations
+
+from tapeout.chip.isa.forms import binary
+from tapeout.numerics import fp32
+
+INSTRUCTION = binary(
+    "vmaximum", 0x63, "out = the larger of a and b (NaN if either is, −0 below +0), FP32", fp32.maximum
+)

@@ -1,0 +1,29 @@
+"""vquantise: FP32 to a block format."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapeout.chip.isa.definition import Instruction, Operands
+from tapeout.chip.isa.forms import BINARY, FORMAT, aligned, at, vector_cycles
+from tapeout.chip.isa.state import State
+from tapeout.numerics.convert import quantise
+from tapeout.numerics.formats import MXFP4, MXINT8
+
+FORMATS = (MXFP4, MXINT8)
+
+
+def meaning(state: State, o: Operands) -> None:
+    """Codes to out, scales to b, by `numerics.convert.quantise`; n is padded with zeros to whole blocks."""
+    aligned(o, "a", "out", "sa", "so", "b", "sb")
+    for r in range(o.rows):
+        x = quantise(state.read_floats(at(o.a, r, o.sa), o.n), FORMATS[o.format])
+        state.write_pad(at(o.out, r, o.so), np.ascontiguousarray(x.codes).view(np.uint8))
+        state.write_pad(at(o.b, r, o.sb), x.scales)
+
+
+INSTRUCTION = Instruction(
+    "vquantise", 0x70, "codes of each row's blocks of 32 to out, their scales (one byte a block) to b",
+    BINARY, (FORMAT,), meaning, vector_cycles,
+    "A result of both: `b` and `sb` say where the scales go. n is padded with zeros to a multiple of 32.",
+)  # fmt: skip

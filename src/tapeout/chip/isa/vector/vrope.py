@@ -1,0 +1,32 @@
+"""vrope: rotary position embedding."""
+
+from __future__ import annotations
+
+from tapeout.chip.isa.definition import Cause, Field, Instruction, Operands
+from tapeout.chip.isa.forms import BINARY, aligned, at, vector_cycles
+from tapeout.chip.isa.state import State, need
+from tapeout.numerics import vector
+
+
+def meaning(state: State, o: Operands) -> None:
+    """As `numerics.vector.rope`; a row of b is cos [half], then sin [half]."""
+    aligned(o, "a", "out", "sa", "so", "b", "sb")
+    need(Cause.OPERAND, 2 * o.half <= o.n, f"{2 * o.half} of {o.n} channels rotated")
+    for r in range(o.rows):
+        table = state.read_floats(at(o.b, r, o.sb), 2 * o.half)
+        x = state.read_floats(at(o.a, r, o.sa), o.n)
+        y = vector.rope(x, table[: o.half], table[o.half :], bool(o.interleaved))
+        state.write_floats(at(o.out, r, o.so), y)
+
+
+INSTRUCTION = Instruction(
+    "vrope", 0x6E, "rotate the first 2·half channels of each row by the cosines and sines of b; the rest pass",
+    BINARY,
+    (
+        Field("half", 0, 16, "pairs of channels"),
+        Field("interleaved", 16, 1, "pairs are (2i, 2i + 1), not (i, i + half)"),
+    ),
+    meaning, lambda o, g: 2 * vector_cycles(o, g),
+    "Products are rounded before they are added (`numerics.vector.rope`). A pair takes four products: two passes. "
+    "Heads of one token share a row of the table: sb = 0.",
+)  # fmt: skip
