@@ -17,7 +17,7 @@ LEVELS = [*library.LEVELS, "numpy"]
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """Each implementation in turn; what the machine lacks is skipped."""
     if request.param == "numpy":
-        monkeypatch.setattr(fast, "LIBRARY", None)
+        monkeypatch.setattr(library, "LIBRARY", None)
         yield "numpy"
     else:
         if library.LIBRARY is None:

@@ -10,7 +10,7 @@ import pytest
 from tapeout.errors import InputError
 from tapeout.model import demo, load
 from tapeout.model.checkpoint.folder import Checkpoint
-from tapeout.numerics import fast
+from tapeout.numerics import library
 from tapeout.numerics.plan import PRESETS
 from tapeout.numerics.product import Split
 from tapeout.simulator.functional import Engine, Sampler, Schedule, engine, generate
@@ -39,7 +39,7 @@ def test_native_equals_numpy(plan: str, checkpoint: Checkpoint, monkeypatch: pyt
     native = make(checkpoint, plan)
     expected = native.step([(native.sequence(), tokens(70))], every=True)[0]
     assert np.isfinite(expected).all() and expected.std() > 0.5
-    monkeypatch.setattr(fast, "LIBRARY", None)
+    monkeypatch.setattr(library, "LIBRARY", None)
     plain = make(checkpoint, plan)
     assert (plain.step([(plain.sequence(), tokens(70))], every=True)[0] == expected).all()
 
@@ -93,7 +93,7 @@ def test_the_order_of_sums_is_the_schedules(checkpoint: Checkpoint, monkeypatch:
     b = plain.step([(plain.sequence(), tokens(80))], every=True)[0]
     assert (a != b).any()
     assert np.abs(a - b).mean() < 0.2 * b.std()
-    monkeypatch.setattr(fast, "LIBRARY", None)
+    monkeypatch.setattr(library, "LIBRARY", None)
     e = make(checkpoint, schedule=split)
     assert (e.step([(e.sequence(), tokens(80))], every=True)[0] == a).all()
 

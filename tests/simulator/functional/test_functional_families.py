@@ -11,7 +11,7 @@ import reference_models
 
 from tapeout.model import demo, load
 from tapeout.model.checkpoint.folder import Checkpoint
-from tapeout.numerics import fast
+from tapeout.numerics import library
 from tapeout.simulator.functional import Engine
 
 pytestmark = pytest.mark.torch
@@ -58,7 +58,7 @@ def test_native_equals_numpy(family: Any, monkeypatch: pytest.MonkeyPatch) -> No
         engine = Engine(model, checkpoint, plan, 2)
         native = engine.step([(engine.sequence(), TOKENS[:40])], every=True)[0]
         with monkeypatch.context() as patch:
-            patch.setattr(fast, "LIBRARY", None)
+            patch.setattr(library, "LIBRARY", None)
             plain = Engine(model, checkpoint, plan)
             assert (plain.step([(plain.sequence(), TOKENS[:40])], every=True)[0] == native).all()
 
