@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def test_json_is_one_object_with_the_tokens_of_the_engine() -> None:
     assert found["chip"]["chip"] == "edge"
     assert found["chip"]["joules"] > 0
     assert found["chip"]["tokens_per_second"] == pytest.approx(19 / found["chip"]["decode_seconds"])
+
+
+def test_examples_in_the_help_work() -> None:
+    from tapeout.cli import run
+
+    examples = [shlex.split(line)[2:] for line in (run.__doc__ or "").splitlines() if "tapeout run" in line]
+    assert len(examples) == 2
+    for words in examples:
+        tapeout_run(*words)
 
 
 def test_out_and_stdin(tmp_path: Path) -> None:

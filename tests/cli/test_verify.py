@@ -50,6 +50,16 @@ def test_the_demo_holds_and_every_number_is_in_the_json(tmp_path: Path) -> None:
         assert margins == sorted(margins, reverse=True) and plan["largest_margin"] == (margins or [0])[0]
 
 
+@pytest.mark.slow
+def test_examples_in_the_help_work() -> None:
+    from tapeout.cli import verify
+
+    examples = [line.split()[2:] for line in (verify.__doc__ or "").splitlines() if "tapeout verify" in line]
+    assert len(examples) == 2
+    for words in examples:
+        tapeout_verify(*words)
+
+
 def test_the_table(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("And God said, Let there be light: and there was light. " * 4)
