@@ -143,6 +143,20 @@ def test_what_published_checkpoints_carry_besides_is_passed_over(tmp_path: Path)
     Checkpoint.open(tmp_path).check(model)
 
 
+def test_modules_that_a_description_leaves_out_are_passed_over(tmp_path: Path) -> None:
+    """The layer of DeepSeek-V3 that predicts a second token; but nothing unknown inside a described layer."""
+    model, tensors = built("deepseek_v3")
+    extra = ("BF16", np.zeros(4, np.uint16))
+    write_safetensors(tmp_path / SINGLE, tensors | {"model.layers.2.enorm.weight": extra})
+    assert "model.layers.2.enorm.weight" in refused(tmp_path, model)
+    config = CONFIGS["deepseek_v3"] | {"num_nextn_predict_layers": 1}
+    described = from_config(config, "config.json", "deepseek_v3")
+    assert described.approximations
+    Checkpoint.open(tmp_path).check(described)
+    write_safetensors(tmp_path / SINGLE, tensors | {"model.layers.1.enorm.weight": extra})
+    assert "model.layers.1.enorm.weight" in refused(tmp_path, described)
+
+
 def test_an_index_that_lies(tmp_path: Path) -> None:
     _, tensors = built("llama")
     index = sharded(tmp_path, tensors, 2)

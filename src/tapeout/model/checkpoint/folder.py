@@ -129,8 +129,14 @@ class Checkpoint:
 
 
 def _passed_over(name: str, model: Model) -> bool:
-    tied = model.tied_embeddings and name.endswith("lm_head.weight")
-    return tied or bool(model.approximations) or bool(_IGNORED.fullmatch(name))
+    if _IGNORED.fullmatch(name) or (model.tied_embeddings and name.endswith("lm_head.weight")):
+        return True
+    if not model.approximations:
+        return False
+    # What descriptions leave out are whole modules: further layers, encoders. A described layer is complete.
+    first = next((t.name for t in model.tensors if t.layer is not None), "")
+    layer = re.match(re.escape(first.split("layers.")[0]) + r"layers\.(\d+)\.", name)
+    return layer is None or int(layer.group(1)) >= len(model.layers)
 
 
 def _more(names: list[str]) -> str:
