@@ -194,7 +194,8 @@ def reasons_section(page: Page, result: DesignResult) -> None:
             caption=Markup(
                 "<b>One change at a time.</b> After each the best operating point within the same targets is"
                 " sought anew."
-                " The factors multiply to the whole."
+                " The factors multiply to the whole; each depends on the changes before it, and another order would"
+                " share the advantage out otherwise."
             ),
         ),
         table(
