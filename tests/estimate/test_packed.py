@@ -32,6 +32,7 @@ def points(draw: st.DrawFn) -> Point:
         output=draw(st.floats(1, 20_000)),
         concurrency=draw(st.floats(0.5, 3000)),
         tp=tp, attention_dp=rank, ep=ep, pp=draw(st.sampled_from([1, 2])),
+        wait_steps=draw(st.sampled_from([0.0, 20.0])),
     )  # fmt: skip
 
 

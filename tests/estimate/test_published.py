@@ -162,3 +162,20 @@ def test_nothing_in_a_row_raises(tmp_path_factory: pytest.TempPathFactory, cells
         return
     for r in rows:
         assert (r.point is None) == bool(r.reason)
+
+
+def test_what_a_launch_script_sets_is_read_from_it(tmp_path: Path) -> None:
+    base = "meta-llama/Llama-3.1-70B,h200,trtllm,,fp8,{},{},32,{},1,1,1,1,1"
+    for isl, osl, tp, wait in (
+        (1024, 1024, 4, 20),
+        (1024, 1024, 8, 0),
+        (1024, 8192, 4, 0),
+        (8192, 1024, 1, 0),
+    ):
+        r = row(tmp_path, base.format(isl, osl, tp))
+        assert r.point is not None and r.point.wait_steps == wait
+    other = row(tmp_path, "meta-llama/Llama-3.1-70B,h200,vllm,,fp8,1024,1024,32,4,1,1,1,1,1")
+    assert other.point is not None and other.point.wait_steps == 0
+    head = "model,system,backend,isl,osl,concurrency,tp,batch_wait_steps,tpot_ms"
+    own = row(tmp_path, "meta-llama/Llama-3.1-70B,h200,trtllm,1024,1024,32,8,7,1", head=head)
+    assert own.point is not None and own.point.wait_steps == 7, "a table may say so itself"

@@ -45,6 +45,7 @@ class Problem:
     carrying: Array
     together: Array
     concurrency: Array
+    wait_steps: Array
     ranks: Array
     passes: Array
 
@@ -65,7 +66,9 @@ class Problem:
         decode = seconds(self.decode, machines) + host
         mixed = seconds(self.mixed, machines) + host + of("eager_s") * self.mixed.kernels
         tpot = self.passes * (decode + self.carrying * np.maximum(mixed - decode, 0.0))
-        first = of("first_s") + self.passes * (of("first_steps") * decode + self.chunks * mixed)
+        first = of("first_s") + self.passes * (
+            (of("first_steps") + self.wait_steps) * decode + self.chunks * mixed
+        )
         return tpot, first + of("wave") * self.concurrency * self.chunks * mixed / self.together
 
 
@@ -90,8 +93,8 @@ def build(points: Sequence[Point], parameters: Parameters, batch: Array | None =
     load, parallelism = arrays(points)
     return Problem(
         tuple(points), setting, tuple(firsts), Packed.join(decode), Packed.join(mixed), batch, chunks, carrying,
-        together, np.asarray(load.concurrency), np.asarray(parallelism.attention_dp * parallelism.pp),
-        np.asarray(parallelism.pp),
+        together, np.asarray(load.concurrency), np.asarray(load.wait_steps),
+        np.asarray(parallelism.attention_dp * parallelism.pp), np.asarray(parallelism.pp),
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def arrays(points: Sequence[Point]) -> tuple[Load, Parallelism]:
         return np.array([getattr(p, name) for p in points], dtype=float)
 
     return (
-        Load(of("prompt"), of("output"), of("concurrency")),
+        Load(of("prompt"), of("output"), of("concurrency"), of("wait_steps")),
         Parallelism(tp=of("tp"), ep=of("ep"), pp=of("pp"), attention_dp=of("attention_dp")),
     )
 
@@ -101,12 +101,14 @@ def predict(
     formats: Formats | None = None,
     backend: str = "vllm",
     version: str | None = None,
+    wait_steps: float | Array = 0.0,
     parameters: Parameters | None = None,
 ) -> ServingEstimate:
     """A model served on an accelerator of the catalog, closed loop; any number may be an array.
 
     `precision`: as the checkpoint is published if empty, else bf16, fp8, fp8_block, nvfp4, mxfp4, int4;
-    `formats` overrides it. Token counts are means over requests. Raises InputError for an unknown model or
+    `formats` overrides it. Token counts are means over requests; `wait_steps`: see
+    `Load`. Raises InputError for an unknown model or
     accelerator, or if the model cannot be split so.
 
     >>> point = predict("llama-3.1-70b", "h200", tp=2, precision="fp8", concurrency=32)
@@ -122,7 +124,12 @@ def predict(
     if not parallelism.valid(what).all():
         parallelism.check(replace(what))
     return serve(
-        machine(sheet, p, e), e, what, chosen, parallelism, Load(prompt_tokens, output_tokens, concurrency)
+        machine(sheet, p, e),
+        e,
+        what,
+        chosen,
+        parallelism,
+        Load(prompt_tokens, output_tokens, concurrency, wait_steps),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from tapeout.errors import InputError, TapeoutError
 from tapeout.estimate.accelerators import Accelerator, accelerator
+from tapeout.estimate.deployments import wait_steps
 from tapeout.estimate.engines import generation
 from tapeout.files import read_text
 from tapeout.model.architecture import LatentAttention, Model
@@ -53,6 +54,9 @@ class Point:
     ep: int = 1
     pp: int = 1
     dp: int = 1
+    wait_steps: float = (
+        0.0  # scheduling steps for which the engine holds a prompt back to batch it with others
+    )
 
 
 @dataclass(frozen=True)
@@ -217,8 +221,14 @@ def _serving(
                          labels.get("kv_cache_dtype", ""), notes)  # fmt: skip
     tp, rank, ep = _count(labels, "tp"), _count(labels, "attention_dp"), _count(labels, "moe_ep")
     tp, rank, ep = repaired(tp, rank, _count(labels, "moe_tp"), ep, sheet, notes)
+    engine = generation(labels.get("backend", ""), labels.get("backend_version"))
+    wait = _number(labels.get("batch_wait_steps", ""))
+    if wait is None:
+        wait = wait_steps(model, engine, _need(labels, "isl"), _need(labels, "osl"), tp)
+        if wait:
+            notes.append(f"prompts held back {wait:g} steps, as the launch script of these runs says")
     point = Point(
-        model, formats, sheet, generation(labels.get("backend", ""), labels.get("backend_version")),
+        model, formats, sheet, engine, wait_steps=max(wait, 0.0),
         prompt=_need(labels, "isl") * MEAN_LENGTH, output=max(_need(labels, "osl") * MEAN_LENGTH, 1.0),
         concurrency=_need(labels, "concurrency"), tp=tp, attention_dp=rank, ep=ep, pp=_count(labels, "pp"),
     )  # fmt: skip

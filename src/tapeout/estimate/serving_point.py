@@ -35,11 +35,15 @@ ITERATIONS = 3
 
 @dataclass(frozen=True, eq=False)
 class Load:
-    """Closed-loop load of one replica; every field may be an array. Tokens are means over requests."""
+    """Closed-loop load of one replica; every field may be an array. Tokens are means over requests.
+
+    `wait_steps`: scheduling steps for which the engine holds a prompt back to batch it with others.
+    """
 
     prompt_tokens: Number
     output_tokens: Number
     concurrency: Number
+    wait_steps: Number = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ def steps(
     due = np.maximum(decoding / output * chunks, 1e-9)
     # Every rank has a budget of its own, and the ranks prefill side by side.
     most = np.maximum(np.floor(engine.token_budget / chunk), 1.0) * parallelism.attention_dp
-    together = np.minimum(due / -np.expm1(-due), most)
+    together = np.minimum(np.maximum(due / -np.expm1(-due), 1.0 + due * load.wait_steps), most)
     mixed = Step(
         decode_sequences=decoding,
         decode_context=context,
@@ -135,7 +139,8 @@ def times(
     """(time per output token, time to first token) from the seconds of the two steps."""
     extra = np.maximum(mixed_s - decode_s, 0.0)
     tpot = passes * (decode_s + s.carrying * extra)
-    first = engine.first_s + passes * (engine.first_steps * decode_s + s.chunks * mixed_s)
+    steps_before = engine.first_steps + np.asarray(load.wait_steps)
+    first = engine.first_s + passes * (steps_before * decode_s + s.chunks * mixed_s)
     return tpot, first + engine.wave * np.asarray(load.concurrency) * s.chunks * mixed_s / s.together
 
 
