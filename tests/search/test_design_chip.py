@@ -6,15 +6,19 @@ from math import prod
 
 import numpy as np
 import pytest
+from search_problems import TINY, small
 
 from tapeout.errors import DoesNotHold, InputError
 from tapeout.model import load
 from tapeout.model.catalog import names
 from tapeout.physical.limits import problems
-from tapeout.search.design import Options, design_chip, fitting
+from tapeout.search.design import Options, design_chip, fitting, no_chip
+from tapeout.search.explore import explore
 from tapeout.search.owning import Owning
+from tapeout.search.points import points
 from tapeout.search.result import DesignResult
 from tapeout.search.scenario import Scenario, Traffic
+from tapeout.search.space import Space
 
 QUICK = Options(
     effort="quick",
@@ -168,3 +172,16 @@ def test_a_faster_target_costs_efficiency() -> None:
     assert fast.operation.tpot_ms <= 2 < 50
     assert slow.operation.tokens_per_joule >= fast.operation.tokens_per_joule * 0.999
     assert np.isfinite(fast.operation.tokens_per_dollar)
+
+
+def test_a_model_that_no_replica_holds_is_told() -> None:
+    model = load("deepseek-v3")
+    problem = small(
+        "deepseek-v3",
+        points=points(model, largest=1, batches=(1,)),
+        space=Space(stack=(("hbm3", 16),), stacks=(1, 2)),
+    )
+    found = explore(problem, effort=TINY)
+    assert found.chosen is None and not found.table["fits"].any()
+    told = no_chip(problem, found)
+    assert "no chip can hold the model" in told and "deepseek-v3" in told

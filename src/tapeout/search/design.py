@@ -179,7 +179,7 @@ def no_chip(problem: Problem, found: Exploration) -> str:
         largest = (t["stacks"] * t["gibibytes_per_stack"])[built].max()
         return (
             f"no chip can hold the model: {problem.model.name} is {problem.model.bytes / 2**30:,.1f} GiB and its"
-            f" caches come to it; up to {SEARCH_CHIPS} chips of up to {largest} GiB were tried"
+            f" caches come to it; up to {problem.points.largest} chips of up to {largest} GiB each were tried"
         )
     i = int(np.argmin(np.where(t["fits"], t["excess"], np.inf)))
     target = problem.scenario

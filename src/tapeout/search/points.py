@@ -27,6 +27,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.tp) * len(self.batches)
 
+    @property
+    def largest(self) -> int:
+        """Chips of the largest replica."""
+        return int((self.tp * self.pp * self.attention_dp).max())
+
     def splits(self) -> Parallelism:
         """Every split once, arrays [S]."""
         return Parallelism(self.tp, self.ep, self.pp, self.attention_dp)
