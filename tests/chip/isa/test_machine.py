@@ -30,8 +30,8 @@ def wide(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def run(
-    text: str, data: dict[int, NDArray[np.generic]] | None = None, arguments: tuple[int, ...] = (), seed: int | None = None,
-    geometry: Geometry = TINY,
+    text: str, data: dict[int, NDArray[np.generic]] | None = None, arguments: tuple[int, ...] = (),
+    seed: int | None = None, geometry: Geometry = TINY,
 ) -> State:  # fmt: skip
     """Memory of 64 KiB with `data` at its addresses, the program behind it."""
     memory = np.zeros(0x10000, np.uint8)
@@ -158,7 +158,8 @@ def test_gemm(name: str, seed: int | None) -> None:
         add rd=r23 imm=4
         add rd=r24 imm={m}
         load pad=r21 memory=r22 bytes=r23 n0=r24 s0=r7 n1=r1 pitch=r7 signal=1
-        matmul a=r20 ascale=r21 sa=r7 w=r11 wscale=r13 out=r15 so=r16 steps=r8 rows={m} height={m} tiles={tiles} format={name} keep=1 drain=1 wait=0,1 signal=2
+        matmul a=r20 ascale=r21 sa=r7 w=r11 wscale=r13 out=r15 so=r16 \
+           steps=r8 rows={m} height={m} tiles={tiles} format={name} keep=1 drain=1 wait=0,1 signal=2
         add rd=r25 imm=0x7000
         add rd=r26 imm={4 * n}
         store pad=r15 memory=r25 bytes=r26 n0=r24 s0=r26 n1=r1 pitch=r16 wait=2
@@ -194,13 +195,14 @@ def test_split_contraction(name: str) -> None:
     row = np.zeros(32 * steps * ways + 32, np.uint8)
     row[:k], row[32 * steps * ways :][:8] = a.codes.view(np.uint8), a.scales
     s = run(
-        constants(r1=1, r2=len(row), r3=0x2000, r4=len(codes), r5=0x4000, r6=len(scales), r7=steps, r8=32 * steps * ways)
+        constants(r1=1, r2=len(row), r3=0x2000, r4=len(codes), r5=0x4000, r6=len(scales), r7=steps, r8=len(row) - 32)
         + constants(r9=32, r10=0x8000, r11=0x8020, r12=0x8040, r13=n)
         + f"""
         load pad=r0 memory=r0 bytes=r2 n0=r1 n1=r1
         load pad=r3 memory=r3 bytes=r4 n0=r1 n1=r1
         load pad=r5 memory=r5 bytes=r6 n0=r1 n1=r1 signal=0
-        matmul a=r0 ascale=r8 w=r3 wscale=r5 out=r10 so=r9 steps=r7 rows={ways} height=1 format={name} drain=1 wait=0 signal=1
+        matmul a=r0 ascale=r8 w=r3 wscale=r5 out=r10 so=r9 \
+           steps=r7 rows={ways} height=1 format={name} drain=1 wait=0 signal=1
         vadd a=r10 b=r11 out=r10 n=r13 rows=r1 wait=1
         vadd a=r10 b=r12 out=r10 n=r13 rows=r1 signal=2
         add rd=r14 imm={4 * n}
@@ -309,7 +311,8 @@ def test_attention_of_one_tile() -> None:
         transpose pad=r7 memory=r7 n0=r1 s0=r6
         load pad=r8 memory=r8 bytes=r6 n0=r1 n1=r1 signal=2
         vquantise a=r0 out=r11 b=r12 n=r6 rows=r9 sa=r10 so=r13 sb=r13 format=mxint8 wait=0 signal=3
-        matmul a=r11 ascale=r12 sa=r13 w=r3 wscale=r5 out=r14 so=r10 steps=r1 rows=4 height=4 tiles=8 format=mxint8 drain=1 wait=1,3 signal=4
+        matmul a=r11 ascale=r12 sa=r13 w=r3 wscale=r5 out=r14 so=r10 \
+           steps=r1 rows=4 height=4 tiles=8 format=mxint8 drain=1 wait=1,3 signal=4
         vmul a=r14 out=r14 n=r6 rows=r9 sa=r10 so=r10 from=immediate imm={float(factor(scale))!r} wait=4
         vwindow a=r14 out=r14 n=r6 rows=r9 sa=r10 so=r10 low=r15 high=r16 per=4 imm=-inf
         vgreatest a=r14 out=r18 n=r6 rows=r9 sa=r10 so=r6
@@ -324,7 +327,8 @@ def test_attention_of_one_tile() -> None:
         add rd=r26 imm=0x3820
         add rd=r27 imm=0x7200
         load pad=r27 memory=r26 bytes=r6 n0=r1 n1=r1 signal=5
-        matmul a=r11 ascale=r12 sa=r13 w=r7 wscale=r27 out=r17 so=r10 steps=r1 rows=4 height=4 tiles=8 format=mxint8 drain=1 wait=3,5 signal=4
+        matmul a=r11 ascale=r12 sa=r13 w=r7 wscale=r27 out=r17 so=r10 \
+           steps=r1 rows=4 height=4 tiles=8 format=mxint8 drain=1 wait=3,5 signal=4
         vreciprocal a=r20 out=r20 n=r1 rows=r9 sa=r6 so=r6 wait=4
         vmul a=r17 out=r17 n=r6 rows=r9 sa=r10 so=r10 b=r20 sb=r6 from=row signal=6
         add rd=r28 imm=0x5000
