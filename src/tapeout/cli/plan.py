@@ -12,8 +12,9 @@ Examples:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,14 +26,19 @@ if TYPE_CHECKING:
 
 def plan(
     scenario: Annotated[str, typer.Option(help="a shipped scenario, or a TOML file")] = "ten-gigawatts",
-    chip: Annotated[str | None, typer.Option(help="a shipped chip or a chip.toml, instead of the scenario's")] = None,
+    chip: Annotated[
+        str | None, typer.Option(help="a shipped chip or a chip.toml, instead of the scenario's")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="one model for every kind of request")] = None,
-    samples: Annotated[int, typer.Option(help="samples of the uncertain inputs; 0 for none", min=0, max=1 << 20)] = 4096,
+    samples: Annotated[
+        int, typer.Option(help="samples of the uncertain inputs; 0 for none", min=0, max=1 << 20)
+    ] = 4096,
     seed: Annotated[int, typer.Option(help="of the samples", min=0)] = 0,
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("plan"),
     json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
     why: Annotated[
-        str | None, typer.Option(help="print the chain from a number to its inputs: NAME or NAME.YEAR, e.g. capex.2028")
+        str | None,
+        typer.Option(help="print the chain from a number to its inputs: NAME or NAME.YEAR, e.g. capex.2028"),
     ] = None,
     depth: Annotated[int, typer.Option(help="how far --why goes", min=1, max=60)] = 60,
 ) -> None:
@@ -68,9 +74,8 @@ def plan(
     else:
         for label, value in summary(made).items():
             typer.echo(f"{label:30} {value}")
-        if "risk" in found and "probability" in found["risk"]:
-            for label, share in found["risk"]["probability"].items():
-                typer.echo(f"{label:30} in {share:.0%} of {samples:,} samples")
+        for label, share in found.get("risk", {}).get("probability", {}).items():
+            typer.echo(f"{label:30} in {share:.0%} of {samples:,} samples")
         typer.echo(f"{'written':30} {out}/plan.html, {', '.join(tables)}")
     short = made.shortfall()
     if short is not None:
@@ -86,8 +91,8 @@ def _command(scenario: str, chip: str | None, model: str | None, samples: int, s
 
 
 def _work(
-    made: Plan, samples: int, seed: int, say: object, command: str
-) -> tuple[dict[str, object], str, dict[str, bytes | str]]:
+    made: Plan, samples: int, seed: int, say: Callable[[str], None], command: str
+) -> tuple[dict[str, Any], str, dict[str, bytes | str]]:
     """(the JSON object, the page, files by name)."""
     import json as text
 
@@ -125,7 +130,9 @@ def _work(
         extra["risk"] = risk.summary(drawn, made)
         extra["sensitivity"] = {
             "first_order": {k: _largest(risk.first_order(drawn, k)) for k in outputs},
-            "groups": {k: {g: {"first": i.first, "total": i.total} for g, i in v.items()} for k, v in indices.items()},
+            "groups": {
+                k: {g: {"first": i.first, "total": i.total} for g, i in v.items()} for k, v in indices.items()
+            },
         }
     found = plain(result(made, extra))
     files: dict[str, bytes | str] = {
@@ -149,11 +156,16 @@ def _why(made: Plan, asked: str, depth: int, json: bool) -> None:
     if json:
         rows = [
             {
-                "depth": x.depth, "name": x.name, "value": x.value, "unit": x.unit, "formula": x.formula, "when": x.when,
+                "depth": x.depth,
+                "name": x.name,
+                "value": x.value,
+                "unit": x.unit,
+                "formula": x.formula,
+                "when": x.when,
                 "source": x.quantity.source if x.quantity else None,
             }
             for x in links
-        ]  # fmt: skip
+        ]
         print_json(plain({"asked": asked, "chain": rows}))
         return
     for line in lines(links):

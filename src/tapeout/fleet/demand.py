@@ -31,35 +31,59 @@ def day_shape(shares: Floats, longitudes: Floats, swings: Floats) -> Floats:
 def define(g: Graph, s: Scenario) -> None:
     """Add the demand of `s` to `g`: users, then for each class requests and tokens, then the peak over the mean."""
     g.let(
-        "users", "user",
+        "users",
+        "user",
         "demand.users_ceiling / (1 + (demand.users_ceiling / demand.users_start - 1)"
         " * exp(-demand.users_growth * time))",
-        "stock", "weekly users, growing towards a ceiling (logistic)",
-    )  # fmt: skip
+        "stock",
+        "weekly users, growing towards a ceiling (logistic)",
+    )
     g.let(
-        "demand.growing", "year", "(1 - exp(-demand.slowing * time)) / demand.slowing", "stock",
+        "demand.growing",
+        "year",
+        "(1 - exp(-demand.slowing * time)) / demand.slowing",
+        "stock",
         "years of growth at the first rate that growth at a declining rate amounts to",
-    )  # fmt: skip
+    )
     for c in s.classes:
         start = f"users * kind.{c}.per_user" if f"kind.{c}.per_user" in s.quantities else f"kind.{c}.rate"
         g.let(
-            f"requests.{c}", "request/s", f"{start} * exp(kind.{c}.growth * demand.growing)", "stock",
+            f"requests.{c}",
+            "request/s",
+            f"{start} * exp(kind.{c}.growth * demand.growing)",
+            "stock",
             f"mean rate of requests: {c}, on {s.classes[c]}",
-        )  # fmt: skip
+        )
         per_month = f"requests.{c} * month"
-        g.let(f"tokens.{c}.prefill", "token", f"{per_month} * kind.{c}.prompt * (1 - kind.{c}.cached)", "flow",
-              "prompt tokens computed")  # fmt: skip
-        g.let(f"tokens.{c}.cached", "token", f"{per_month} * kind.{c}.prompt * kind.{c}.cached", "flow",
-              "prompt tokens found in the cache")  # fmt: skip
+        g.let(
+            f"tokens.{c}.prefill",
+            "token",
+            f"{per_month} * kind.{c}.prompt * (1 - kind.{c}.cached)",
+            "flow",
+            "prompt tokens computed",
+        )
+        g.let(
+            f"tokens.{c}.cached",
+            "token",
+            f"{per_month} * kind.{c}.prompt * kind.{c}.cached",
+            "flow",
+            "prompt tokens found in the cache",
+        )
         g.let(f"tokens.{c}.decode", "token", f"{per_month} * kind.{c}.output", "flow", "tokens produced")
         g.let(
-            f"tokens.{c}", "token", f"tokens.{c}.prefill + tokens.{c}.cached + tokens.{c}.decode", "flow",
+            f"tokens.{c}",
+            "token",
+            f"tokens.{c}.prefill + tokens.{c}.cached + tokens.{c}.decode",
+            "flow",
             "all tokens in and out",
-        )  # fmt: skip
+        )
     g.let(
-        "other_work", "1", "demand.other_work * exp(demand.other_growth * demand.growing)", "stock",
+        "other_work",
+        "1",
+        "demand.other_work * exp(demand.other_growth * demand.growing)",
+        "stock",
         "chip-time of all serving over that of the text modelled here",
-    )  # fmt: skip
+    )
     for kind in ("prefill", "cached", "decode"):
         g.let(f"tokens.{kind}", "token", total(f"tokens.{c}.{kind}" for c in s.classes), "flow")
     g.let("tokens", "token", total(f"tokens.{c}" for c in s.classes), "flow", "all tokens wanted")

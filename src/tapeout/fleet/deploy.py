@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.fleet.formula import MONTH, Month, shifted
-from tapeout.fleet.graph import Graph, Values
+from tapeout.fleet.graph import Graph, Kind, Values
 from tapeout.fleet.scenario import Scenario, Site
 from tapeout.fleet.supply import VENDORS, Limits, Schedule, SupplyProgram
 
@@ -76,20 +76,38 @@ class Supply:
         market = [f"hbm.market_{y}" for y in YEARS]
         vendors = [f"hbm.{v}.{k}" for v in VENDORS for k in ("share", "contract")]
         return (
-            *by_year, *market, *vendors, "hbm.allocation", "wafers.lead", "cowos.lead", "cowos.packages", "cowos.yield",
-            "racking.lead", "yield_ramp.first", "yield_ramp.mature", "own.gross_dies", "own.die_yield", "own.dies", "own.stacks",
-            "system.own.chips_per_rack", "system.own.provisioned", "schedule.tape_out_slip", "sites.connected",
+            *by_year,
+            *market,
+            *vendors,
+            "hbm.allocation",
+            "wafers.lead",
+            "cowos.lead",
+            "cowos.packages",
+            "cowos.yield",
+            "racking.lead",
+            "yield_ramp.first",
+            "yield_ramp.mature",
+            "own.gross_dies",
+            "own.die_yield",
+            "own.dies",
+            "own.stacks",
+            "system.own.chips_per_rack",
+            "system.own.provisioned",
+            "schedule.tape_out_slip",
+            "sites.connected",
             *(f"target.y{y}" for y in self.scenario.targets),
-        )  # fmt: skip
+        )
 
     def define(self, g: Graph) -> None:
         """Add chips delivered into service."""
-        outputs = {"deliveries.own": ("chip", "flow", "own chips put into service")}
+        outputs: dict[str, tuple[str, Kind, str]] = {
+            "deliveries.own": ("chip", "flow", "own chips put into service")
+        }
         how = (
             "linear program over quarters: least shortfall from the target within wafers, HBM of three vendors, CoWoS,"
             " substrates, rack integration and connected power"
         )
-        g.solve(outputs, self.parents, how, self.evaluate)  # type: ignore[arg-type]
+        g.solve(outputs, self.parents, how, self.evaluate)
 
     def evaluate(self, v: Values) -> dict[str, Floats]:
         """[samples, months] chips put into service in each month."""
@@ -100,9 +118,17 @@ class Supply:
         for i in range(samples):
             one = {k: x[min(i, x.shape[0] - 1)] for k, x in stacked.items()}
             limits = Limits(
-                one["dies"], one["hbm"], one["hbm_floor"], one["packages"], one["substrates"], one["racked"],
-                one["powered"], one["target"], np.ones(len(VENDORS)), float(one["assembly"][0]),
-            )  # fmt: skip
+                one["dies"],
+                one["hbm"],
+                one["hbm_floor"],
+                one["packages"],
+                one["substrates"],
+                one["racked"],
+                one["powered"],
+                one["target"],
+                np.ones(len(VENDORS)),
+                float(one["assembly"][0]),
+            )
             schedule = self.program.solve(limits)
             found[i, : 3 * self.quarters] = np.repeat(schedule.deployed / 3, 3)
             if self.progress is not None:
@@ -114,12 +140,14 @@ class Supply:
     def limits_of(self, v: Values) -> dict[str, Floats]:
         """The fields of `Limits` for all samples: [samples or 1, quarters], memory [.., vendors, quarters]."""
         s, n = self.scenario, self.quarters
-        middle = 3 * np.arange(n) + 1.5
-        ends = 3.0 * np.arange(1, n + 1)
+        middle: Floats = 3.0 * np.arange(n, dtype=np.float64) + 1.5
+        ends: Floats = 3.0 * np.arange(1, n + 1, dtype=np.float64)
         weights = _weights([Month(y, 7).since(s.start) for y in YEARS], middle)
 
         def by_year(name: str, wanted: str) -> Floats:
-            return sum(v.get_in(f"{name}_{y}", wanted) * w[None, :] for y, w in zip(YEARS, weights, strict=True))  # type: ignore[return-value]
+            return sum(
+                v.get_in(f"{name}_{y}", wanted) * w[None, :] for y, w in zip(YEARS, weights, strict=True)
+            )
 
         def late(x: Floats, *leads: str) -> Floats:
             months = sum(v.get_in(k, "month") for k in leads)
@@ -129,7 +157,9 @@ class Supply:
         since = ends[None, :] - s.first_wafers.since(s.start) - slip
         started = np.clip(since / 3, 0, 1)
         first, mature = v["yield_ramp.first"], v.get_in("yield_ramp.mature", "quarter")
-        learned = np.minimum(first + (1 - first) * np.maximum(since / 3 - 0.5, 0) / np.maximum(mature, 0.01), 1.0)
+        learned = np.minimum(
+            first + (1 - first) * np.maximum(since / 3 - 0.5, 0) / np.maximum(mature, 0.01), 1.0
+        )
         per_wafer = v["own.gross_dies"] * v["own.die_yield"] / v["own.dies"]
         dies = by_year("wafers.capacity", "wafer/month") * 3 * started * learned * per_wafer
         stacks = v["own.stacks"]
@@ -140,7 +170,9 @@ class Supply:
         contracts = np.stack([_row(v[f"hbm.{x}.contract"]) for x in VENDORS], axis=1)
         market = late(market, "cowos.lead", "racking.lead")
         hbm = market[:, None, :] * shares[:, :, None]
-        begun = late(np.broadcast_to(started, (started.shape[0], n)), "wafers.lead", "cowos.lead", "racking.lead")
+        begun = late(
+            np.broadcast_to(started, (started.shape[0], n)), "wafers.lead", "cowos.lead", "racking.lead"
+        )
         floor = wanted[:, None, :] * (shares * contracts)[:, :, None] * begun[:, None, :]
         packages = by_year("cowos.capacity", "wafer/month") * 3 * v["cowos.packages"]
         racked = by_year("racking.capacity", "rack/month") * 3 * v["system.own.chips_per_rack"]
@@ -150,7 +182,9 @@ class Supply:
             "hbm": hbm,
             "hbm_floor": floor,
             "packages": late(packages, "cowos.lead", "racking.lead"),
-            "substrates": late(by_year("substrate.capacity", "substrate/quarter"), "cowos.lead", "racking.lead"),
+            "substrates": late(
+                by_year("substrate.capacity", "substrate/quarter"), "cowos.lead", "racking.lead"
+            ),
             "racked": late(racked, "racking.lead"),
             "powered": np.maximum.accumulate(power / v["system.own.provisioned"], axis=1),
             "target": target,
@@ -165,7 +199,7 @@ class Supply:
         points = [Month(y, 12).plus(1).since(s.start) for y in s.targets]
         zero = max(points[0] - 12, s.first_wafers.since(s.start))
         weights = _weights([zero, *points], ends)
-        return sum(c * w[None, :] for c, w in zip([np.zeros((1, 1)), *chips], weights, strict=True))  # type: ignore[return-value]
+        return sum(c * w[None, :] for c, w in zip([np.zeros((1, 1)), *chips], weights, strict=True))
 
 
 def _row(x: Floats) -> Floats:

@@ -45,7 +45,9 @@ def sun(latitude: float, longitude: float, capacity_factor: float) -> Floats:
     local = (np.arange(24) + 0.5 + longitude / 15) % 24
     angle = np.pi * (local - 12) / 12
     phi = np.radians(latitude)
-    height = np.sin(phi) * np.sin(declination)[:, None] + np.cos(phi) * np.cos(declination)[:, None] * np.cos(angle)
+    height = np.sin(phi) * np.sin(declination)[:, None] + np.cos(phi) * np.cos(declination)[:, None] * np.cos(
+        angle
+    )
     return _scaled(np.sqrt(np.maximum(height, 0)), capacity_factor)
 
 
@@ -149,7 +151,10 @@ def least_cost(s: SitePower) -> PowerPlan:
         costs = np.broadcast_to(each, (DAYS, 24)) * weight
         tops = np.broadcast_to(high, (DAYS, 24))
         columns[name] = np.array(
-            [[p.variable(f"{name} {d} {h}", costs[d, h], 0.0, tops[d, h]) for h in range(24)] for d in range(DAYS)]
+            [
+                [p.variable(f"{name} {d} {h}", costs[d, h], 0.0, tops[d, h]) for h in range(24)]
+                for d in range(DAYS)
+            ]
         )
 
     block("grid", price + carbon * s.grid_carbon, s.connection)
@@ -177,18 +182,23 @@ def least_cost(s: SitePower) -> PowerPlan:
             p.row(
                 f"stored {d} {h}",
                 {
-                    int(c["stored"][d, h]): 1.0, int(c["stored"][d, before]): -1.0,
-                    int(c["charge"][d, h]): -one_way, int(c["discharge"][d, h]): 1 / one_way,
+                    int(c["stored"][d, h]): 1.0,
+                    int(c["stored"][d, before]): -1.0,
+                    int(c["charge"][d, h]): -one_way,
+                    int(c["discharge"][d, h]): 1 / one_way,
                 },
-                0.0, 0.0,
-            )  # fmt: skip
+                0.0,
+                0.0,
+            )
             for k in ("charge", "discharge"):
                 p.row(f"{k} {d} {h}", {int(c[k][d, h]): 1.0, size["battery"]: -1.0}, high=0.0)
             p.row(f"full {d} {h}", {int(c["stored"][d, h]): 1.0, size["battery"]: -s.battery_hours}, high=0.0)
         p.row(
             f"day {d}",
-            {int(i): 1.0 for i in c["delayed"][d]} | {int(i): -1.0 for i in c["caught_up"][d]}, 0.0, 0.0,
-        )  # fmt: skip
+            {int(i): 1.0 for i in c["delayed"][d]} | {int(i): -1.0 for i in c["caught_up"][d]},
+            0.0,
+            0.0,
+        )
     a = p.build().solve()
     if not a.feasible:
         raise DoesNotHold(f"{s.name}: no supply of power balances the load of {load.max():.4g} MW")

@@ -1,7 +1,8 @@
 """Energy of the sites in the plan: load from demand and the chips' idle and active power, supply from the dispatch
 program, price by the month.
 
-The program is solved at the nominal inputs for each year's end; samples keep what it built and how it runs and pay their
+The program is solved at the nominal inputs for each year's end; samples keep what it built and how it
+runs and pay their
 own prices for it (what a plan that cannot be changed any more would pay: an upper bound of each sample's own optimum).
 """
 
@@ -37,45 +38,80 @@ class Energy:
         cooling = s.cooling["own"]
         for site in s.sites:
             name = f"site.{site.name}"
-            g.let(f"{name}.chips", "chip", f"fleet.own * {name}.connected / max(sites.connected, sites.least)", "stock",
-                  "own chips at this site: by its share of the connected power")  # fmt: skip
-            g.let(f"{name}.load", "W", f"{name}.chips * mean_power.own * cooling.{cooling}.pue", "stock",
-                  "mean power over the month, cooling included")  # fmt: skip
+            g.let(
+                f"{name}.chips",
+                "chip",
+                f"fleet.own * {name}.connected / max(sites.connected, sites.least)",
+                "stock",
+                "own chips at this site: by its share of the connected power",
+            )
+            g.let(
+                f"{name}.load",
+                "W",
+                f"{name}.chips * mean_power.own * cooling.{cooling}.pue",
+                "stock",
+                "mean power over the month, cooling included",
+            )
             g.let(f"{name}.energy", "MWh", f"{name}.load * month", "flow")
             self._supply(g, site)
             base = f"zone.{site.zone}"
             g.let(
-                f"{name}.energy_price", "USD/MWh",
+                f"{name}.energy_price",
+                "USD/MWh",
                 f"{name}.grid_share * ({name}.grid_price * energy.price_level + {base}.delivery"
                 f" + {base}.carbon * energy.carbon_price)"
                 f" + {name}.gas_share * (gas.fuel * gas.heat_rate + gas.carbon * energy.carbon_price)"
-                f" + {name}.capital", "stock", "delivered: grid with charges, fuel, and capital of what stands beside the grid",
-            )  # fmt: skip
+                f" + {name}.capital",
+                "stock",
+                "delivered: grid with charges, fuel, and capital of what stands beside the grid",
+            )
             g.let(f"{name}.energy_cost", "USD", f"{name}.energy * {name}.energy_price", "flow")
             g.let(
-                f"{name}.carbon", "t",
-                f"{name}.energy * ({name}.grid_share * {base}.carbon + {name}.gas_share * gas.carbon)", "flow",
+                f"{name}.carbon",
+                "t",
+                f"{name}.energy * ({name}.grid_share * {base}.carbon + {name}.gas_share * gas.carbon)",
+                "flow",
                 "direct emissions of the power used",
-            )  # fmt: skip
+            )
             g.let(
-                f"{name}.peak_share", "1", f"{name}.grid_peak / {base}.peak_load", "stock",
+                f"{name}.peak_share",
+                "1",
+                f"{name}.grid_peak / {base}.peak_load",
+                "stock",
                 "of the zone's peak load that the site takes from the grid at its own peak",
-            )  # fmt: skip
+            )
             g.let(
-                f"{name}.price_rise", "1", f"{base}.price_sensitivity * {name}.peak_share", "stock",
+                f"{name}.price_rise",
+                "1",
+                f"{base}.price_sensitivity * {name}.peak_share",
+                "stock",
                 "rise of the zone's price that the site's load brings, all else equal",
-            )  # fmt: skip
+            )
             g.let(
-                f"{name}.shortfall", "W",
-                f"only_if_positive({name}.grid_peak * (1 + {base}.reserve_margin) - {base}.peak_load * {base}.reserve_margin)",
-                "stock", "firm capacity that the zone lacks if it builds none for the site",
-            )  # fmt: skip
+                f"{name}.shortfall",
+                "W",
+                f"only_if_positive({name}.grid_peak * (1 + {base}.reserve_margin) - {base}.peak_load * "
+                f"{base}.reserve_margin)",
+                "stock",
+                "firm capacity that the zone lacks if it builds none for the site",
+            )
         names = [f"site.{x.name}" for x in s.sites]
-        g.let("energy.own", "MWh", total(f"{n}.energy" for n in names), "flow", "energy of the own accelerators' sites")
+        g.let(
+            "energy.own",
+            "MWh",
+            total(f"{n}.energy" for n in names),
+            "flow",
+            "energy of the own accelerators' sites",
+        )
         g.let("energy_cost.own", "USD", total(f"{n}.energy_cost" for n in names), "flow")
         g.let("carbon.own", "t", total(f"{n}.carbon" for n in names), "flow")
-        g.let("energy.price", "USD/MWh", "energy_cost.own / max(energy.own, sites.least * month)", "stock",
-              "mean delivered price of energy at the own accelerators' sites")  # fmt: skip
+        g.let(
+            "energy.price",
+            "USD/MWh",
+            "energy_cost.own / max(energy.own, sites.least * month)",
+            "stock",
+            "mean delivered price of energy at the own accelerators' sites",
+        )
 
     def _supply(self, g: Graph, site: Site) -> None:
         n = f"site.{site.name}"
@@ -88,13 +124,42 @@ class Energy:
         }
         zone = f"zone.{site.zone}"
         parents = (
-            f"{n}.load", f"{n}.connected", *(x.name for x in site.stages), f"{n}.build.solar", f"{n}.build.wind",
-            f"{n}.build.battery", f"{zone}.latitude", f"{zone}.longitude", f"{zone}.solar", f"{zone}.wind", f"{zone}.delivery",
-            f"{zone}.carbon", "gas.price", "gas.life", "gas.upkeep", "gas.fuel", "gas.heat_rate", "gas.carbon", "gas.available",
-            "solar.price", "solar.life", "solar.upkeep", "wind.price", "wind.life", "wind.upkeep", "battery.price",
-            "battery.hours", "battery.life", "battery.efficiency", "energy.shed", "energy.shift", "energy.ramp",
-            "energy.carbon_price", "energy.price_level", "finance.wacc",
-        )  # fmt: skip
+            f"{n}.load",
+            f"{n}.connected",
+            *(x.name for x in site.stages),
+            f"{n}.build.solar",
+            f"{n}.build.wind",
+            f"{n}.build.battery",
+            f"{zone}.latitude",
+            f"{zone}.longitude",
+            f"{zone}.solar",
+            f"{zone}.wind",
+            f"{zone}.delivery",
+            f"{zone}.carbon",
+            "gas.price",
+            "gas.life",
+            "gas.upkeep",
+            "gas.fuel",
+            "gas.heat_rate",
+            "gas.carbon",
+            "gas.available",
+            "solar.price",
+            "solar.life",
+            "solar.upkeep",
+            "wind.price",
+            "wind.life",
+            "wind.upkeep",
+            "battery.price",
+            "battery.hours",
+            "battery.life",
+            "battery.efficiency",
+            "energy.shed",
+            "energy.shift",
+            "energy.ramp",
+            "energy.carbon_price",
+            "energy.price_level",
+            "finance.wacc",
+        )
         how = "linear program over typical days: least cost of grid, gas, sun, wind and storage for the site's load"
         g.solve(outputs, parents, how, lambda v: self._solved(v, site))  # type: ignore[arg-type]
 
@@ -156,7 +221,9 @@ class Energy:
             k: (yearly(k, v.get_in(f"{k}.price", "USD/MW")) + one(f"{k}.upkeep", "USD/(MW·year)"))
             for k in ("gas", "solar", "wind")
         }
-        capital["battery"] = yearly("battery", v.get_in("battery.price", "USD/MWh") * v.get_in("battery.hours", "h"))
+        capital["battery"] = yearly(
+            "battery", v.get_in("battery.price", "USD/MWh") * v.get_in("battery.hours", "h")
+        )
         available = one("gas.available", "1")
         price = zone_prices()[site.zone] * one("energy.price_level", "1") + one(f"{zone}.delivery", "USD/MWh")
         return SitePower(

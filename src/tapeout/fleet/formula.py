@@ -123,14 +123,20 @@ FUNCTIONS: dict[str, Function] = {
     "ceil": Function(lambda x: np.ceil(x - 1e-9), lambda u: u, "whole number, upwards"),
     "cumulative": Function(lambda x: np.cumsum(x, axis=1), lambda u: u, "sum up to each month"),
     "highest": Function(lambda x: np.maximum.accumulate(x, axis=1), lambda u: u, "greatest so far"),
-    "increase": Function(lambda x: np.diff(x, axis=1, prepend=0.0), lambda u: u, "change since the month before"),
+    "increase": Function(
+        lambda x: np.diff(x, axis=1, prepend=0.0), lambda u: u, "change since the month before"
+    ),
     "later": Function(shifted, _with_time, "the series delayed by a time"),
     "horizon": Function(lambda x: x.sum(axis=1, keepdims=True), lambda u: u, "sum over all months"),
     "final": Function(lambda x: x[:, -1:], lambda u: u, "value at the end"),
     "peak": Function(lambda x: x.max(axis=1, keepdims=True), lambda u: u, "greatest over all months"),
     "discounted": Function(discounted, _with_rate, "present value"),
-    "annuity": Function(annuity, lambda a, r, t: _with_rate(_with_time(a, t), r) / unit("s"), "level payment"),
-    "only_if_positive": Function(lambda x: np.maximum(x, 0.0), lambda u: u, "x, or nothing where it is negative"),
+    "annuity": Function(
+        annuity, lambda a, r, t: _with_rate(_with_time(a, t), r) / unit("s"), "level payment"
+    ),
+    "only_if_positive": Function(
+        lambda x: np.maximum(x, 0.0), lambda u: u, "x, or nothing where it is negative"
+    ),
 }
 
 

@@ -118,7 +118,11 @@ class Graph:
         return name
 
     def solve(
-        self, outputs: Mapping[str, tuple[str, Kind, str]], parents: Iterable[str], how: str, function: Compute
+        self,
+        outputs: Mapping[str, tuple[str, Kind, str]],
+        parents: Iterable[str],
+        how: str,
+        function: Compute,
     ) -> None:
         """Define several nodes {name: (unit, kind, about)} found together by `function`, which gets the values
         so far and returns {name: array in the node's unit}. `how` says in words what it does."""
@@ -153,7 +157,9 @@ class Graph:
                 assert node.group is not None
                 for name, found in node.group.function(values).items():
                     if name not in given:
-                        values[name] = np.asarray(found, dtype=np.float64) * unit(self.nodes[name].unit).factor
+                        values[name] = (
+                            np.asarray(found, dtype=np.float64) * unit(self.nodes[name].unit).factor
+                        )
                         space[_flat_name(name)] = values[name]
             space[_flat_name(node.name)] = values[node.name]
         return values

@@ -43,95 +43,183 @@ def _nre(g: Graph, s: Scenario) -> None:
         spent,
     )
     g.let(
-        "nre", "USD",
+        "nre",
+        "USD",
         "nre.design_share * (nre.design + nre.masks * (1 + nre.respin) + nre.team * nre.late) + nre.software * month",
-        "flow", "design, masks, respin, what a slip costs in team time, and software through the chip's life",
-    )  # fmt: skip
+        "flow",
+        "design, masks, respin, what a slip costs in team time, and software through the chip's life",
+    )
 
 
 def _capital(g: Graph, s: Scenario) -> None:
     o = "system.own"
     g.let("capex.own.chips", "USD", "deliveries.own * own.price", "flow")
     for part in ("tray", "rack", "network", "storage"):
-        g.let(f"capex.own.{part}s" if part != "storage" else "capex.own.storage", "USD",
-              f"deliveries.own * {o}.{part}_price", "flow")  # fmt: skip
+        g.let(
+            f"capex.own.{part}s" if part != "storage" else "capex.own.storage",
+            "USD",
+            f"deliveries.own * {o}.{part}_price",
+            "flow",
+        )
     own = [x for x in s.sites if x.own]
     shares = total(f"site.{x.name}.connected" for x in own) if own else "0 * sites.connected"
-    g.let("sites.own_share", "1", f"({shares}) / max(sites.connected, sites.least)", "stock",
-          "of connected power that is on own sites")  # fmt: skip
-    g.let("site.own_built", "W", "deliveries.own * system.own.provisioned * sites.own_share", "flow",
-          "power of own sites that goes into service")  # fmt: skip
     g.let(
-        "capex.own.sites", "USD",
+        "sites.own_share",
+        "1",
+        f"({shares}) / max(sites.connected, sites.least)",
+        "stock",
+        "of connected power that is on own sites",
+    )
+    g.let(
+        "site.own_built",
+        "W",
+        "deliveries.own * system.own.provisioned * sites.own_share",
+        "flow",
+        "power of own sites that goes into service",
+    )
+    g.let(
+        "capex.own.sites",
+        "USD",
         "later(site.own_built, -building.lead / 2) * (building.mechanical_electrical + building.shell_land)",
-        "flow", "buildings and power trains of own sites, half their lead time ahead",
-    )  # fmt: skip
+        "flow",
+        "buildings and power trains of own sites, half their lead time ahead",
+    )
     own_parts = ("chips", "trays", "racks", "networks", "storage", "sites")
-    g.let("capex.own", "USD", total(f"capex.own.{k}" for k in own_parts), "flow", "capital spending on the own fleet")
+    g.let(
+        "capex.own",
+        "USD",
+        total(f"capex.own.{k}" for k in own_parts),
+        "flow",
+        "capital spending on the own fleet",
+    )
     for a in s.gpus:
-        g.let(f"price.{a}", "USD/chip", f"system.{a}.it_price * exp(-gpu.{a}.progress * time)", "stock",
-              "of the first generation's work, with all IT around it, as later generations do it for less")  # fmt: skip
+        g.let(
+            f"price.{a}",
+            "USD/chip",
+            f"system.{a}.it_price * exp(-gpu.{a}.progress * time)",
+            "stock",
+            "of the first generation's work, with all IT around it, as later generations do it for less",
+        )
         g.let(f"capex.{a}", "USD", f"deliveries.{a} * price.{a}", "flow")
-    g.let("capex.gpus", "USD", total(f"capex.{a}" for a in s.gpus), "flow", "accelerators of others, with their IT")
+    g.let(
+        "capex.gpus",
+        "USD",
+        total(f"capex.{a}" for a in s.gpus),
+        "flow",
+        "accelerators of others, with their IT",
+    )
     g.let("capex", "USD", "capex.own + capex.gpus", "flow", "capital spending")
 
 
 def _running(g: Graph, s: Scenario) -> None:
     g.let("opex.own.energy", "USD", "energy_cost.own * 1", "flow")
-    g.let("lease.own", "W", "fleet.own * system.own.provisioned * (1 - sites.own_share)", "stock",
-          "power of partner sites that is rented")  # fmt: skip
+    g.let(
+        "lease.own",
+        "W",
+        "fleet.own * system.own.provisioned * (1 - sites.own_share)",
+        "stock",
+        "power of partner sites that is rented",
+    )
     g.let("opex.own.lease", "USD", "lease.own * building.lease * month", "flow", "partner sites")
     g.let(
-        "opex.own.upkeep", "USD",
-        "fleet.own * (system.own.tray_price + system.own.rack_price + system.own.network_price) * finance.maintenance * month"
-        " + cumulative(site.own_built) * (building.mechanical_electrical + building.shell_land) * building.maintenance * month",
-        "flow", "maintenance of IT and buildings",
-    )  # fmt: skip
-    g.let("opex.own.spares", "USD",
-          "fleet.own * reliability.chip_failures * month * reliability.chip_per_failure"
-          " * reliability.spare_price_share * own.price", "flow", "chips replaced")  # fmt: skip
-    g.let("opex.own.staff", "USD", "fleet.own * system.own.provisioned * building.staff * building.staff_cost * month",
-          "flow")  # fmt: skip
+        "opex.own.upkeep",
+        "USD",
+        "fleet.own * (system.own.tray_price + system.own.rack_price + system.own.network_price) * "
+        "finance.maintenance * month"
+        " + cumulative(site.own_built) * (building.mechanical_electrical + building.shell_land) * "
+        "building.maintenance * month",
+        "flow",
+        "maintenance of IT and buildings",
+    )
+    g.let(
+        "opex.own.spares",
+        "USD",
+        "fleet.own * reliability.chip_failures * month * reliability.chip_per_failure"
+        " * reliability.spare_price_share * own.price",
+        "flow",
+        "chips replaced",
+    )
+    g.let(
+        "opex.own.staff",
+        "USD",
+        "fleet.own * system.own.provisioned * building.staff * building.staff_cost * month",
+        "flow",
+    )
     parts = ("energy", "lease", "upkeep", "spares", "staff")
     g.let("opex.own", "USD", total(f"opex.own.{k}" for k in parts), "flow", "running the own fleet")
     for a in s.gpus:
         cooling = s.cooling[a]
         fall = f"exp(-gpu.{a}.progress * time / 2)"  # half of progress is work per watt
-        g.let(f"watts.{a}", "W/chip", f"system.{a}.provisioned * {fall}", "stock",
-              "provisioned for the first generation's work: half of progress is work per watt")  # fmt: skip
-        g.let(f"energy.{a}", "MWh", f"fleet.{a} * mean_power.{a} * cooling.{cooling}.pue * month * {fall}", "flow")
-        g.let(f"opex.{a}.energy", "USD", f"energy.{a} * energy.gpu_price", "flow")
-        g.let(f"opex.{a}.lease", "USD", f"fleet.{a} * watts.{a} * building.lease * month", "flow", "partner sites")
         g.let(
-            f"opex.{a}.upkeep", "USD",
-            f"fleet.{a} * (system.{a}.tray_price + system.{a}.rack_price + system.{a}.network_price) * finance.maintenance * month"
+            f"watts.{a}",
+            "W/chip",
+            f"system.{a}.provisioned * {fall}",
+            "stock",
+            "provisioned for the first generation's work: half of progress is work per watt",
+        )
+        g.let(
+            f"energy.{a}",
+            "MWh",
+            f"fleet.{a} * mean_power.{a} * cooling.{cooling}.pue * month * {fall}",
+            "flow",
+        )
+        g.let(f"opex.{a}.energy", "USD", f"energy.{a} * energy.gpu_price", "flow")
+        g.let(
+            f"opex.{a}.lease",
+            "USD",
+            f"fleet.{a} * watts.{a} * building.lease * month",
+            "flow",
+            "partner sites",
+        )
+        g.let(
+            f"opex.{a}.upkeep",
+            "USD",
+            f"fleet.{a} * (system.{a}.tray_price + system.{a}.rack_price + system.{a}.network_price) * "
+            f"finance.maintenance * month"
             f" + fleet.{a} * reliability.chip_failures * month * reliability.chip_per_failure"
             f" * reliability.spare_price_share * system.{a}.chip_price",
             "flow",
-        )  # fmt: skip
+        )
         g.let(f"opex.{a}", "USD", f"opex.{a}.energy + opex.{a}.lease + opex.{a}.upkeep", "flow")
     g.let("opex.gpus", "USD", total(f"opex.{a}" for a in s.gpus), "flow")
     g.let("opex", "USD", "opex.own + opex.gpus", "flow", "running costs of all fleets")
-    g.let("energy", "MWh", "energy.own + " + total(f"energy.{a}" for a in s.gpus), "flow", "energy of all fleets")
+    g.let(
+        "energy",
+        "MWh",
+        "energy.own + " + total(f"energy.{a}" for a in s.gpus),
+        "flow",
+        "energy of all fleets",
+    )
 
 
 def _revenue(g: Graph, s: Scenario) -> None:
     g.let(
-        "revenue.per_user_now", "USD/(user·year)",
-        "revenue.per_user * exp(revenue.per_user_growth * (1 - exp(-revenue.growth_slowing * time)) / revenue.growth_slowing)",
-        "stock", "subscriptions and advertising, growing at a declining rate",
-    )  # fmt: skip
+        "revenue.per_user_now",
+        "USD/(user·year)",
+        "revenue.per_user * exp(revenue.per_user_growth * (1 - exp(-revenue.growth_slowing * time)) / "
+        "revenue.growth_slowing)",
+        "stock",
+        "subscriptions and advertising, growing at a declining rate",
+    )
     g.let("revenue.users", "USD", "users * revenue.per_user_now * month * served", "flow")
     sold = [c for c in s.classes if f"kind.{c}.rate" in s.quantities]
     for c in sold:
         g.let(
-            f"revenue.{c}", "USD",
+            f"revenue.{c}",
+            "USD",
             f"(tokens.{c}.prefill * revenue.input_price + tokens.{c}.cached * revenue.cached_price"
             f" + tokens.{c}.decode * revenue.output_price) * exp(-revenue.price_fall * time) * served",
-            "flow", "sold by the token, at prices that fall",
-        )  # fmt: skip
+            "flow",
+            "sold by the token, at prices that fall",
+        )
     g.let("revenue", "USD", total(["revenue.users", *(f"revenue.{c}" for c in sold)]), "flow")
-    g.let("cost_of_revenue", "USD", "revenue * finance.other_cost_of_revenue", "flow", "payments, support, partners' share")
+    g.let(
+        "cost_of_revenue",
+        "USD",
+        "revenue * finance.other_cost_of_revenue",
+        "flow",
+        "payments, support, partners' share",
+    )
 
 
 def _depreciated(name: str, life: str) -> str:
@@ -141,9 +229,22 @@ def _depreciated(name: str, life: str) -> str:
 def _result(g: Graph, s: Scenario) -> None:
     g.let("capex.it", "USD", "capex - capex.own.sites", "flow")
     g.let("capex.own.it", "USD", "capex.own - capex.own.sites", "flow")
-    g.let("depreciation", "USD", _depreciated("capex.it", "finance.accelerator_life")
-          + " + " + _depreciated("capex.own.sites", "building.life"), "flow", "straight line")  # fmt: skip
-    g.let("profit", "USD", "revenue - cost_of_revenue - opex - nre - depreciation", "flow", "before interest and tax")
+    g.let(
+        "depreciation",
+        "USD",
+        _depreciated("capex.it", "finance.accelerator_life")
+        + " + "
+        + _depreciated("capex.own.sites", "building.life"),
+        "flow",
+        "straight line",
+    )
+    g.let(
+        "profit",
+        "USD",
+        "revenue - cost_of_revenue - opex - nre - depreciation",
+        "flow",
+        "before interest and tax",
+    )
 
     def taxed(v: Values) -> dict[str, Floats]:
         """On positive profit after losses carried forward."""
@@ -156,31 +257,55 @@ def _result(g: Graph, s: Scenario) -> None:
             loss = np.minimum(loss, 0)
         return {"tax": base * v["finance.tax"]}
 
-    g.solve({"tax": ("USD", "flow", "on profit, losses carried forward")}, ("profit", "finance.tax"),
-            "rate × profit beyond all earlier losses", taxed)  # fmt: skip
-    g.let("cash", "USD", "revenue - cost_of_revenue - opex - nre - tax - capex", "flow", "free cash flow before financing")
+    g.solve(
+        {"tax": ("USD", "flow", "on profit, losses carried forward")},
+        ("profit", "finance.tax"),
+        "rate × profit beyond all earlier losses",
+        taxed,
+    )
     g.let(
-        "residual", "USD",
+        "cash",
+        "USD",
+        "revenue - cost_of_revenue - opex - nre - tax - capex",
+        "flow",
+        "free cash flow before financing",
+    )
+    g.let(
+        "residual",
+        "USD",
         "final(cumulative(capex.own.sites)) * max(0, 1 - (plan.length - plan.middle) / building.life)"
         " + final(cumulative(capex.it) - later(cumulative(capex.it), finance.accelerator_life)) * finance.residual",
-        "scalar", "what the buildings and the youngest accelerators are still worth at the end",
-    )  # fmt: skip
+        "scalar",
+        "what the buildings and the youngest accelerators are still worth at the end",
+    )
     g.let(
-        "residual_own", "USD",
+        "residual_own",
+        "USD",
         "final(cumulative(capex.own.sites)) * max(0, 1 - (plan.length - plan.middle) / building.life)"
-        " + final(cumulative(capex.own.it) - later(cumulative(capex.own.it), finance.accelerator_life)) * finance.residual",
-        "scalar", "of it, of the own programme",
-    )  # fmt: skip
-    g.let("npv", "USD", "horizon(discounted(cash, finance.wacc)) + residual * plan.last_discount", "scalar",
-          "present value of all cash at the plan's start, at the cost of capital")  # fmt: skip
+        " + final(cumulative(capex.own.it) - later(cumulative(capex.own.it), finance.accelerator_life)) "
+        "* finance.residual",
+        "scalar",
+        "of it, of the own programme",
+    )
+    g.let(
+        "npv",
+        "USD",
+        "horizon(discounted(cash, finance.wacc)) + residual * plan.last_discount",
+        "scalar",
+        "present value of all cash at the plan's start, at the cost of capital",
+    )
 
     def returns(v: Values) -> dict[str, Floats]:
         flow = v["cash"].copy()
         flow[:, -1] = flow[:, -1] + v["residual"][:, 0]
         return {"irr": internal_rate(flow)[:, None] * YEAR}
 
-    g.solve({"irr": ("1/year", "scalar", "internal rate of return of the cash before financing")}, ("cash", "residual"),
-            "the rate at which the present value is nil (bisection)", lambda v: {"irr": returns(v)["irr"]})  # fmt: skip
+    g.solve(
+        {"irr": ("1/year", "scalar", "internal rate of return of the cash before financing")},
+        ("cash", "residual"),
+        "the rate at which the present value is nil (bisection)",
+        lambda v: {"irr": returns(v)["irr"]},
+    )
 
 
 def internal_rate(flow: Floats) -> Floats:
@@ -205,16 +330,31 @@ def internal_rate(flow: Floats) -> Floats:
 def _finance(g: Graph, s: Scenario) -> None:
     g.let("debt.drawn", "USD", "finance.debt_share * capex", "flow")
     g.let(
-        "debt.service", "USD",
-        "annuity(cumulative(debt.drawn) - later(cumulative(debt.drawn), finance.debt_term), finance.debt_rate, finance.debt_term)"
-        " * month", "flow", "level payments over the term",
-    )  # fmt: skip
+        "debt.service",
+        "USD",
+        "annuity(cumulative(debt.drawn) - later(cumulative(debt.drawn), finance.debt_term), "
+        "finance.debt_rate, finance.debt_term)"
+        " * month",
+        "flow",
+        "level payments over the term",
+    )
     g.let("vendor.drawn", "USD", "finance.vendor_share * capex.gpus", "flow", "accelerators paid later")
-    g.let("vendor.paid", "USD",
-          "later(vendor.drawn, finance.vendor_delay) * exp(finance.vendor_rate * finance.vendor_delay)", "flow")  # fmt: skip
-    g.let("equity_cash", "USD", "cash + debt.drawn - debt.service + vendor.drawn - vendor.paid", "flow",
-          "after debt and vendors' credit; interest's effect on tax left out")  # fmt: skip
-    g.let("funding", "USD", "peak(-cumulative(equity_cash))", "scalar", "most money that owners have in at once")
+    g.let(
+        "vendor.paid",
+        "USD",
+        "later(vendor.drawn, finance.vendor_delay) * exp(finance.vendor_rate * finance.vendor_delay)",
+        "flow",
+    )
+    g.let(
+        "equity_cash",
+        "USD",
+        "cash + debt.drawn - debt.service + vendor.drawn - vendor.paid",
+        "flow",
+        "after debt and vendors' credit; interest's effect on tax left out",
+    )
+    g.let(
+        "funding", "USD", "peak(-cumulative(equity_cash))", "scalar", "most money that owners have in at once"
+    )
     del s
 
 

@@ -31,9 +31,10 @@ def clos(endpoints: Floats, radix: Floats, oversubscription: Floats, optical_lea
     o = np.asarray(oversubscription, float)
     down = o / (1 + o)
     tiers = np.where(
-        endpoints <= radix, 1.0,
+        endpoints <= radix,
+        1.0,
         np.where(endpoints <= radix**2 * down, 2.0, np.where(endpoints <= radix**3 / 2 * down, 3.0, 4.0)),
-    )  # fmt: skip
+    )
     upward = (tiers - 1) / o
     ends = 2.0 if optical_leaf else 0.0
     return Fabric(tiers, 1 + 2 * upward, ends + 2 * upward)

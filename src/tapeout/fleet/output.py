@@ -69,8 +69,10 @@ def parquet(columns: Mapping[str, Any]) -> bytes:
     import arro3.core as ac
     from arro3.io import write_parquet
 
-    arrays = {
-        k: ac.Array(v, ac.DataType.utf8()) if isinstance(v, list) else ac.Array.from_numpy(np.asarray(v, np.float64))
+    arrays: dict[str, Any] = {
+        k: ac.Array(v, ac.DataType.utf8())
+        if isinstance(v, list)
+        else ac.Array.from_numpy(np.asarray(v, np.float64))
         for k, v in columns.items()
     }
     buffer = io.BytesIO()
@@ -117,7 +119,7 @@ def month_word(plan: Plan, months: float) -> str:
     """A number of months from the start as a calendar month; "never" where there is none."""
     if not np.isfinite(months) or months >= NEVER / 2:
         return "never"
-    return str(plan.graph.first.plus(max(int(round(months)) - 1, 0)))
+    return str(plan.graph.first.plus(max(int(months) - 1, 0)))
 
 
 def result(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +127,24 @@ def result(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
     s = plan.scenario
     scalars = ("npv", "irr", "funding", "demand.peak", "availability", "own.die_yield")
     by_year = (
-        "users", "tokens", "fleet.own", *(f"fleet.{a}" for a in s.gpus), "served", "capex", "capex.own", "capex.gpus", "opex",
-        "opex.own", "nre", "revenue", "cash", "equity_cash", "energy.own", "energy.price", "carbon.own",
-    )  # fmt: skip
+        "users",
+        "tokens",
+        "fleet.own",
+        *(f"fleet.{a}" for a in s.gpus),
+        "served",
+        "capex",
+        "capex.own",
+        "capex.gpus",
+        "opex",
+        "opex.own",
+        "nre",
+        "revenue",
+        "cash",
+        "equity_cash",
+        "energy.own",
+        "energy.price",
+        "carbon.own",
+    )
 
     def scalar(name: str) -> dict[str, Any]:
         return {"value": float(in_unit(plan, name)[0, 0]), "unit": plan.graph.nodes[name].unit}
@@ -142,7 +159,15 @@ def result(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
         "per_chip": {
             a: {
                 k: scalar(f"system.{a}.{k}")
-                for k in ("chip_price", "it_price", "all_in", "it_power", "provisioned", "hourly", "chips_per_rack")
+                for k in (
+                    "chip_price",
+                    "it_price",
+                    "all_in",
+                    "it_power",
+                    "provisioned",
+                    "hourly",
+                    "chips_per_rack",
+                )
             }
             for a in s.accelerators
         },
@@ -164,15 +189,23 @@ def result(plan: Plan, extra: Mapping[str, Any]) -> dict[str, Any]:
             | {"break_even": month_word(plan, float(in_unit(plan, f"versus.{a}.date")[0, 0]))}
             for a in s.gpus
         },
-        "years": {k: {"unit": plan.graph.nodes[k].unit, **{str(y): v for y, v in years(plan, k).items()}} for k in by_year},
+        "years": {
+            k: {"unit": plan.graph.nodes[k].unit, **{str(y): v for y, v in years(plan, k).items()}}
+            for k in by_year
+        },
         "schedule": schedule(plan),
         "power": {
             f"{site} {year}": {
-                "capacity_mw": dict(p.capacity), "energy_mwh": dict(p.energy), "curtailed_mwh": p.curtailed,
-                "shed_mwh": p.shed, "shifted_mwh": p.shifted, "usd_per_mwh": p.per_mwh, "grid_peak_mw": p.grid_peak,
+                "capacity_mw": dict(p.capacity),
+                "energy_mwh": dict(p.energy),
+                "curtailed_mwh": p.curtailed,
+                "shed_mwh": p.shed,
+                "shifted_mwh": p.shifted,
+                "usd_per_mwh": p.per_mwh,
+                "grid_peak_mw": p.grid_peak,
             }
             for (site, year), p in plan.energy.plans.items()
-        },  # fmt: skip
+        },
         "shortfall": plan.shortfall(),
         **extra,
     }

@@ -1,7 +1,7 @@
 """The own chip in the plan: its parts, price and power from `physical`, as named inputs and formulas.
 
-The formulas are those of `physical.cost.unit_cost` (a test holds them equal), written out so that a number of the plan can
-be followed to the wafer's price and the defect density.
+The formulas are those of `physical.cost.unit_cost` (a test holds them equal), written out so that a
+number of the plan can be followed to the wafer's price and the defect density.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def _from_table(name: str, unit: str, scale: float = 1.0) -> Quantity:
 def define_chip(g: Graph, spec: ChipSpec) -> None:
     """Add chip.own.* and own.* to `g`. Raises InputError for a chip that is not sold by the package with HBM."""
     if not spec.memory.kind.startswith("hbm"):
-        raise InputError("--chip", "memory.kind", spec.memory.kind, "a chip with HBM: the plan's supply is of such chips")
+        raise InputError(
+            "--chip", "memory.kind", spec.memory.kind, "a chip with HBM: the plan's supply is of such chips"
+        )
     view = shipped().nominal()
     design = as_designs(spec)
     total = float(np.ravel(area(design, view).total)[0])
@@ -52,17 +54,20 @@ def define_chip(g: Graph, spec: ChipSpec) -> None:
     gross = float(
         np.ravel(
             dies_per_wafer(
-                o.width + ring, o.height + ring,
+                o.width + ring,
+                o.height + ring,
                 view.get("packaging.die.wafer_diameter", "mm"),
                 view.get("packaging.die.edge_exclusion", "mm"),
                 view.get("packaging.die.scribe", "mm"),
             )
         )[0]
-    )  # fmt: skip
+    )
     interposer = float(np.ravel(interposer_area(design, np.array([total])))[0])
     node, memory, package = f"nodes.{spec.node}", f"memories.{spec.memory.kind}", f"packaging.{spec.package}"
     of = f"chip {spec.name}"
-    g.input("own.die_area", _derived(total, "mm2/die", f"physical area model of {of}", 0.92, 1.12), "of one die")
+    g.input(
+        "own.die_area", _derived(total, "mm2/die", f"physical area model of {of}", 0.92, 1.12), "of one die"
+    )
     g.input("own.dies", _derived(spec.dies, "die/chip", of))
     g.input("own.gross_dies", _derived(gross, "die/wafer", "whole dies on a 300 mm wafer, counted"))
     g.input("own.wafer_price", _from_table(f"{node}.wafer_price", "USD/wafer"))
@@ -78,17 +83,28 @@ def define_chip(g: Graph, spec: ChipSpec) -> None:
     g.input("own.insertions", _derived(1.0, "die/chip", "the package is tested once more, at a die's price"))
     g.input("own.assembly_yield", _from_table(f"{package}.assembly_yield", "1"))
     tdp = float(np.ravel(thermal_design_power(spec))[0])
-    g.input("chip.own.power", _derived(tdp, "W/chip", f"physical power model of {of}: thermal design power", 0.85, 1.2))
+    g.input(
+        "chip.own.power",
+        _derived(tdp, "W/chip", f"physical power model of {of}: thermal design power", 0.85, 1.2),
+    )
     lane = spec.links.gigabits_per_lane / 8
     g.input("chip.own.scale_out", _derived(spec.links.scale_out_lanes * lane, "GB/(s·chip)", of))
     g.input("chip.own.scale_up", _derived(spec.links.scale_up_lanes * lane, "GB/(s·chip)", of))
     cost = float(np.ravel(nre(spec))[0]) / 1e6
-    masks = _from_table(f"{node}.mask_set", "MUSD", view.get(f"{node}.mask_set", "MUSD") / shipped()[f"{node}.mask_set"].value)
+    masks = _from_table(
+        f"{node}.mask_set", "MUSD", view.get(f"{node}.mask_set", "MUSD") / shipped()[f"{node}.mask_set"].value
+    )
     g.input("nre.masks", masks, "one mask set")
     design_cost = cost - 2 * masks.value
     g.input(
         "nre.design",
-        _derived(design_cost, "MUSD", f"{node}.design_cost: to the first production chip; 500 to 1,000 MUSD all in (press)", 0.85, 1.7),
+        _derived(
+            design_cost,
+            "MUSD",
+            f"{node}.design_cost: to the first production chip; 500 to 1,000 MUSD all in (press)",
+            0.85,
+            1.7,
+        ),
         "team, IP, tools, software of the bring-up",
     )
 
@@ -97,34 +113,48 @@ def define_cost(g: Graph) -> None:
     """The unit cost of the own chip and what its supplier asks for it."""
     g.input("own.one", _derived(1.0, "die", "one die"))
     g.let(
-        "own.die_yield", "1",
-        "(1 + own.die_area * own.one * own.defect_density / own.clustering) ** (-own.clustering)", "scalar",
+        "own.die_yield",
+        "1",
+        "(1 + own.die_area * own.one * own.defect_density / own.clustering) ** (-own.clustering)",
+        "scalar",
         "share of good dies of a mature process: negative binomial",
-    )  # fmt: skip
+    )
     g.let("own.die_cost", "USD/chip", "own.dies * own.wafer_price / (own.gross_dies * own.die_yield)")
     g.let(
-        "own.memory_cost", "USD/chip", "own.stacks * own.stack_price * exp(hbm.price_trend * time)", "stock",
+        "own.memory_cost",
+        "USD/chip",
+        "own.stacks * own.stack_price * exp(hbm.price_trend * time)",
+        "stock",
         "memory at the price of the month",
-    )  # fmt: skip
+    )
     g.let("own.packaging_cost", "USD/chip", "own.interposer * own.interposer_price")
     g.let("own.test_cost", "USD/chip", "own.test_price * (own.dies + own.insertions)")
     g.let(
-        "own.assembly_loss", "USD/chip",
+        "own.assembly_loss",
+        "USD/chip",
         "(own.die_cost + own.memory_cost + own.packaging_cost + own.substrate_price) * (1 / own.assembly_yield - 1)",
-        "stock", "parts of packages that fail after assembly",
-    )  # fmt: skip
+        "stock",
+        "parts of packages that fail after assembly",
+    )
     g.let(
-        "own.cost", "USD/chip",
+        "own.cost",
+        "USD/chip",
         "own.die_cost + own.memory_cost + own.packaging_cost + own.substrate_price + own.test_cost + own.assembly_loss",
-        "stock", "of one good package, at the month's price of memory",
-    )  # fmt: skip
+        "stock",
+        "of one good package, at the month's price of memory",
+    )
     g.let(
-        "own.price", "USD/chip", "own.cost / (1 - nre.partner_margin)", "stock",
+        "own.price",
+        "USD/chip",
+        "own.cost / (1 - nre.partner_margin)",
+        "stock",
         "what the design and supply partner asks",
-    )  # fmt: skip
+    )
     g.let(
-        "system.own.chip_price", "USD/chip",
+        "system.own.chip_price",
+        "USD/chip",
         "(own.die_cost + own.stacks * own.stack_price + own.packaging_cost + own.substrate_price)"
         " / own.assembly_yield / (1 - nre.partner_margin) + own.test_cost / (1 - nre.partner_margin)",
-        "scalar", "price before any trend of memory",
-    )  # fmt: skip
+        "scalar",
+        "price before any trend of memory",
+    )

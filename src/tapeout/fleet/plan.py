@@ -59,7 +59,8 @@ class Plan:
             if short > 0.005 * wanted:
                 watts = short * float(self.nominal["system.own.provisioned"][0, 0])
                 worst = (
-                    f"target.y{year}: {watts / 1e9:.2f} GW ({short:,.0f} chips, {short / wanted:.0%}) short at the end of "
+                    f"target.y{year}: {watts / 1e9:.2f} GW ({short:,.0f} chips, {short / wanted:.0%}) "
+                    f"short at the end of "
                     f"{year}; what binds is {schedule.binding(q)}"
                 )
                 if year == max(s.targets):
@@ -114,11 +115,15 @@ def _define(
     _calendar(g, s)
     small = "keeps a division by nothing from happening"
     for name, value, unit in (
-        ("sites.least", 1.0, "W"), ("fleet.least", 1e-6, "chip"), ("versus.least", 1e-6, "USD/chip"),
-    ):  # fmt: skip
+        ("sites.least", 1.0, "W"),
+        ("fleet.least", 1e-6, "chip"),
+        ("versus.least", 1e-6, "USD/chip"),
+    ):
         g.input(name, _certain(value, unit, small))
     g.input("reliability.chip_per_failure", _certain(1.0, "chip/failure", "a failure takes one chip"))
-    g.input("reliability.blast_of_link", _certain(1.0, "chip/failure", "a link that fails takes its chip out"))
+    g.input(
+        "reliability.blast_of_link", _certain(1.0, "chip/failure", "a link that fails takes its chip out")
+    )
     g.input("reliability.links_per_chip", _certain(1.0, "link/chip", "optical links out of a chip"))
     g.let("energy.gpu_price", "USD/MWh", "energy.reference * 1", "scalar", "of energy at partner sites")
     own.define_chip(g, spec)
@@ -131,10 +136,15 @@ def _define(
     for a in s.accelerators:
         if f"system.{a}.chips_per_tray" not in g.nodes:
             known = sorted({n.split(".")[1] for n in s.quantities if n.startswith("system.")} - {"own"})
-            raise InputError(s.where, f"gpu.{a}", a, f"one of {', '.join(known)}, or tables system.{a} with its parts")
+            raise InputError(
+                s.where, f"gpu.{a}", a, f"one of {', '.join(known)}, or tables system.{a} with its parts"
+            )
         hardware.define_system(g, a, s.cooling[a])
         first = next(iter(s.classes))
-        g.input(f"idle.{a}", _certain(services[a, first].idle_watts, "W/chip", "estimate of the accelerator's idle power"))
+        g.input(
+            f"idle.{a}",
+            _certain(services[a, first].idle_watts, "W/chip", "estimate of the accelerator's idle power"),
+        )
     demand.define(g, s)
     serve.define_service(g, s, services)
     define_sites(g, s)
@@ -160,6 +170,10 @@ def _calendar(g: Graph, s: Scenario) -> None:
         lambda _: {"plan.length": years, "plan.middle": until / 12 * 0.7, "gpu_buying": buying},
     )
     g.input("plan.one_year", _certain(1.0, "year", "the period that yearly rates are of"))
-    g.let("plan.last_discount", "1", "exp(-log(1 + finance.wacc * plan.one_year) * plan.length / plan.one_year)",
-          "scalar", "present value of a dollar at the end")  # fmt: skip
-
+    g.let(
+        "plan.last_discount",
+        "1",
+        "exp(-log(1 + finance.wacc * plan.one_year) * plan.length / plan.one_year)",
+        "scalar",
+        "present value of a dollar at the end",
+    )

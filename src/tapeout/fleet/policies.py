@@ -14,8 +14,8 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class Policy:
     """`oversubscription`: chips beyond what full power would allow; `capped_hours`: of the day, on which the cap
-    bites; `lost`: share of the day's work not done; `delayed`: share done at another hour of the same day; `work`: done over
-    what is done without the policy; `mean_load`: mean power over the limit."""
+    bites; `lost`: share of the day's work not done; `delayed`: share done at another hour of the same
+    day; `work`: done over what is done without the policy; `mean_load`: mean power over the limit."""
 
     oversubscription: float
     capped_hours: int
@@ -25,10 +25,13 @@ class Policy:
     mean_load: float
 
 
-def oversubscribe(shape: Floats, busy_peak: float, idle: float, full: float, extra: float, shift: float = 0.0) -> Policy:
+def oversubscribe(
+    shape: Floats, busy_peak: float, idle: float, full: float, extra: float, shift: float = 0.0
+) -> Policy:
     """A site sized for n chips at full power gets n × (1 + extra), which carry (1 + extra) times the demand.
 
-    shape: [24] demand over its mean; busy_peak: share of chip-time used at the greatest hour; idle, full: watts of a chip
+    shape: [24] demand over its mean; busy_peak: share of chip-time used at the greatest hour; idle,
+    full: watts of a chip
     with all around it. In an hour in which the chips would draw more than the limit they are slowed to it; what is then
     not done is lost, but for the share `shift` of the day's work that may move to hours with room.
     """

@@ -1,4 +1,5 @@
-"""What could go wrong and how likely: quasi-Monte-Carlo over the ranges of all inputs, and whose uncertainty matters."""
+"""What could go wrong and how likely: quasi-Monte-Carlo over the ranges of all inputs, and whose
+uncertainty matters."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "supply": ("wafers.", "yield_ramp.", "cowos.", "substrate.", "hbm.", "racking."),
     "schedule": ("schedule.",),
     "other vendors": ("gpu.", "service.attained_", "system.", "chip."),
-    "power and sites": ("energy.", "zone.", "gas.", "solar.", "wind.", "battery.", "building.", "cooling.", "site."),
+    "power and sites": (
+        "energy.",
+        "zone.",
+        "gas.",
+        "solar.",
+        "wind.",
+        "battery.",
+        "building.",
+        "cooling.",
+        "site.",
+    ),
     "network": ("network.",),
     "reliability": ("reliability.",),
     "finance": ("finance.",),
@@ -75,7 +87,9 @@ def uncertain(plan: Plan) -> tuple[str, ...]:
     each moves them from the low to the high end of its range, alone."""
     wanted: set[str] = set()
     for name in headline(plan):
-        wanted |= {n.name for n in plan.graph.inputs_of(name) if n.quantity is not None and n.quantity.uncertain}
+        wanted |= {
+            n.name for n in plan.graph.inputs_of(name) if n.quantity is not None and n.quantity.uncertain
+        }
     names = sorted(wanted)
     if plan.screened is None or set(plan.screened) != wanted:
         count = 2 * len(names)
@@ -116,7 +130,7 @@ def evaluate(plan: Plan, names: tuple[str, ...], u: Floats) -> tuple[dict[str, F
     values = plan.graph.evaluate(values_of(plan, names, u))
     n = len(u)
     scalars = {k: np.broadcast_to(values[k][:, 0], (n,)).copy() for k in headline(plan)}
-    series = {k: np.broadcast_to(values[k], (n, plan.scenario.months)).astype(np.float32) for k in SERIES}
+    series = {k: np.broadcast_to(values[k], (n, plan.scenario.months)).astype(np.float64) for k in SERIES}
     return scalars, series
 
 
@@ -143,7 +157,11 @@ def map_samples(
 
 
 def sample(
-    plan: Plan, count: int, seed: int = 0, progress: Callable[[int], None] = lambda _: None, workers: int | None = None
+    plan: Plan,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+    workers: int | None = None,
 ) -> Samples:
     """The plan at `count` points of Sobol's sequence over all uncertain inputs."""
     names = uncertain(plan)
@@ -167,14 +185,14 @@ def first_order(samples: Samples, output: str, bins: int | None = None) -> dict[
     n = len(y)
     if n < 32 or np.var(y) == 0:
         return dict.fromkeys(samples.names, 0.0)
-    count = bins or max(4, int(round(n ** (1 / 3))))
+    count = bins or max(4, int(n ** (1 / 3)))
     edges = np.linspace(0, n, count + 1).astype(int)
     centred = y - y.mean()
     total = float(np.mean(centred**2))
     found = {}
     for name, column in zip(samples.names, inputs.T, strict=True):
         ordered = centred[np.argsort(column, kind="stable")]
-        means = np.array([ordered[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)])
+        means = np.array([ordered[a:b].mean() for a, b in pairwise(edges)])
         sizes = np.diff(edges)
         between = float(np.sum(sizes * means**2) / n)
         chance = (total - between) * (count - 1) / (n - count)
@@ -237,6 +255,7 @@ def summary(samples: Samples, plan: Plan) -> dict[str, Any]:
     """Quantiles of the headline and how likely each good end is."""
     found: dict[str, Any] = {k: quantiles(v) for k, v in samples.scalars.items()}
     found["probability"] = {"npv > 0": float(np.mean(samples.scalars["npv"] > 0))} | {
-        f"cheaper than {a}": float(np.mean(samples.scalars[f"versus.{a}.npv"] > 0)) for a in plan.scenario.gpus
+        f"cheaper than {a}": float(np.mean(samples.scalars[f"versus.{a}.npv"] > 0))
+        for a in plan.scenario.gpus
     }
     return found

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
-
-import tomllib
 
 from tapeout.errors import InputError, Phrase
 from tapeout.fields import Fields
@@ -186,9 +185,7 @@ def _quantities(table: Mapping[str, Any], where: object, path: str) -> dict[str,
     for key, value in table.items():
         name = f"{path}.{key}" if path else key
         if not isinstance(value, dict):
-            raise InputError(
-                where, name, value, "a table with value, unit, source, confidence and origin"
-            )
+            raise InputError(where, name, value, "a table with value, unit, source, confidence and origin")
         if _ENTRIES & value.keys():
             found[name] = read_quantity(Fields(value, where, name))
         else:
@@ -231,7 +228,9 @@ def _site(key: str, s: Fields, start: Month, quantities: Mapping[str, Quantity])
         date = _month(stage, "date")
         if date < start:
             raise stage.fail("date", Phrase(str(date)), f"a month from the plan's start ({start})")
-        stages.append(Stage(f"site.{key}.connection.{label}.power", stage.text("kind", choices=("grid", "gas")), date))
+        stages.append(
+            Stage(f"site.{key}.connection.{label}.power", stage.text("kind", choices=("grid", "gas")), date)
+        )
     if not stages:
         raise s.fail("connection", Phrase("nothing"), "at least one stage with kind, date and power")
     return Site(
@@ -247,14 +246,18 @@ def _check(s: Scenario, f: Fields, given: set[str]) -> None:
     known_start = ("demand", "kind", "region", "service", "target", "schedule", "gpu", "revenue", "site")
     for name in given:
         if name not in tables() and name.split(".")[0] not in known_start:
-            raise InputError(s.where, name, Phrase("an unknown field"), "a field of the tables or of a scenario")
+            raise InputError(
+                s.where, name, Phrase("an unknown field"), "a field of the tables or of a scenario"
+            )
     if not s.targets:
         raise f.fail("target", Phrase("nothing"), "own power by year: y2027 and so on")
     before = 0.0
     for year in s.targets:
         power = s.value(f"target.y{year}", "GW")
         if power < before:
-            raise InputError(s.where, f"target.y{year}", power, f"at least {before:g} GW, that of the year before")
+            raise InputError(
+                s.where, f"target.y{year}", power, f"at least {before:g} GW, that of the year before"
+            )
         before = power
     _check_power(s)
     total = sum(s.value(f"region.{r}.share", "1") for r in s.regions)
@@ -262,7 +265,9 @@ def _check(s: Scenario, f: Fields, given: set[str]) -> None:
         raise InputError(s.where, "region", Phrase(f"shares that sum to {total:g}"), "shares that sum to 1")
     for r in s.regions:
         if s.value(f"region.{r}.swing", "1") > 1:
-            raise InputError(s.where, f"region.{r}.swing", s.value(f"region.{r}.swing", "1"), "a number up to 1")
+            raise InputError(
+                s.where, f"region.{r}.swing", s.value(f"region.{r}.swing", "1"), "a number up to 1"
+            )
 
 
 def _check_power(s: Scenario) -> None:
@@ -275,15 +280,19 @@ def _check_power(s: Scenario) -> None:
                 drawn += s.value(stage.name, "GW")
                 if drawn > most:
                     raise InputError(
-                        s.where, stage.name, Phrase(f"{drawn:g} GW with the stages before it"),
+                        s.where,
+                        stage.name,
+                        Phrase(f"{drawn:g} GW with the stages before it"),
                         f"at most {most:.3g} GW, the reserve of zone {site.zone}",
-                    )  # fmt: skip
+                    )
     for year in s.targets:
         end = Month(year, 12)
         connected = sum(s.value(g.name, "GW") for site in s.sites for g in site.stages if g.date <= end)
         wanted = s.value(f"target.y{year}", "GW")
         if wanted > connected:
             raise InputError(
-                s.where, f"target.y{year}", Phrase(f"{wanted:g} GW"),
+                s.where,
+                f"target.y{year}",
+                Phrase(f"{wanted:g} GW"),
                 f"at most {connected:.4g} GW, what the sites' connections give by {end}",
-            )  # fmt: skip
+            )

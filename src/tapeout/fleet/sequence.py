@@ -5,9 +5,10 @@ digital (t, s)-sequence in base 2 whose one-dimensional projections are (0, 1)-s
 ACM TOMS 14, 1988). The shipped table holds, of several random choices for each dimension, the one whose pairs with all
 earlier dimensions fill their squares most evenly at 256, 1,024 and 4,096 points. A digital shift randomises it.
 
-Pairs of high dimensions of any such sequence are uneven at the lengths used here, which feigns effects that are not there.
-So a long vector of inputs is cut into blocks, each sampled by the first dimensions of the sequence, its points in a random
-order of their own (Latin supercube sampling: Owen, ACM TOMACS 8, 1998).
+Pairs of high dimensions of any such sequence are uneven at the lengths used here, which feigns effects
+that are not there.
+So a long vector of inputs is cut into blocks, each sampled by the first dimensions of the sequence, its
+points in a random order of their own (Latin supercube sampling: Owen, ACM TOMACS 8, 1998).
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ Steps are those of `serving` (calibrated for accelerators of others, under the b
 with; derived from the design for ours). Prompts are computed on replicas of their own and decoding on others, as large
 services do, so a request takes
 
-    chip-seconds = chips × decode step(batch) / batch × (output - 1) + chips × prefill(chunk) / prompts in a chunk / load
+    chip-seconds = chips × decode step(batch) / batch × (output - 1) + chips × prefill(chunk) / prompts
+    in a chunk / load
 
 The batch is the largest whose step is within the target of time per token when the number decoding stands at the 90th
 percentile of its Poisson spread; it fits the memory. The load of the prefill replicas is the largest at which the 90th
-percentile of waiting (M/G/1, exponential tail), computing, moving the cache and the first step is within the target of time
+percentile of waiting (M/G/1, exponential tail), computing, moving the cache and the first step is
+within the target of time
 to first token. Software that attains a share of the estimated speed makes every step longer, so the rate at the targets
 falls by more than that share: it is solved at several shares and interpolated.
 """
@@ -36,12 +38,26 @@ from tapeout.workload.operators import Step
 from tapeout.workload.parallelism import Parallelism
 
 Floats = NDArray[np.float64]
-SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0, 1.15, 1.35)  # of the estimated speed, at which the rate is solved
+SHARES = (
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.75,
+    0.9,
+    1.0,
+    1.15,
+    1.35,
+)  # of the estimated speed, at which the rate is solved
 MOST_SEQUENCES = 2048
 CHUNK = 8192  # prompt tokens of a prefill step
 SPREAD = 1.0  # squared coefficient of variation of prompt lengths, as in public traces
 P90 = 1.2816  # of the standard normal
 WIRE = 50e9  # bytes/s at which a chip sends caches: one port of 400 Gb/s to the scale-out network
+LEAST = (
+    1e-9  # requests per second of a chip that cannot meet the targets: it is of no use, but can be counted
+)
 FULLEST = 0.95  # load of the prefill replicas
 OLD_ENGINES = ("vllm",)  # superseded by a later generation of the same
 NVIDIA_ONLY = ("trtllm",)
@@ -84,7 +100,8 @@ class Service:
 
     def at(self, share: Floats) -> tuple[Floats, Floats]:
         """(rate, watts) with software that attains `share` of the estimate; beyond the ends the end's."""
-        return np.interp(share, SHARES, self.rate), np.interp(share, SHARES, self.watts)
+        rate = np.maximum(np.interp(share, SHARES, self.rate), LEAST)
+        return rate, np.interp(share, SHARES, self.watts)
 
 
 @dataclass(frozen=True)
@@ -151,19 +168,30 @@ class _Steps:
         ranks = int(target.parallelism.attention_dp)
         context = load_.prompt + load_.output / 2
         seconds, joules = target.evaluate(Step.decode(BATCHES, context))
-        together = max(min(int(CHUNK / load_.fresh), MOST_SEQUENCES) // ranks, 1) * ranks  # each rank takes whole prompts
+        together = (
+            max(min(int(CHUNK / load_.fresh), MOST_SEQUENCES) // ranks, 1) * ranks
+        )  # each rank takes whole prompts
         chunk = min(load_.fresh, CHUNK / together * 1.0 if together > ranks else float(CHUNK))
         passes = max(load_.fresh / chunk, 1.0)
         seen = load_.prompt * load_.cached + (load_.fresh - chunk) / 2
         one = np.ones(1)
         ps, pj = target.evaluate(Step.prefill(together * one, chunk, seen))
         blocks, fixed = target.blocks()
-        moved = float(cache_bytes(model, load_.prompt, target.parallelism, target.formats))  # of each chip of a rank
+        moved = float(
+            cache_bytes(model, load_.prompt, target.parallelism, target.formats)
+        )  # of each chip of a rank
         return _Steps(
-            target, label, np.broadcast_to(seconds, BATCHES.shape), np.broadcast_to(joules, BATCHES.shape), together, passes,
-            float(np.ravel(ps)[0]), float(np.ravel(pj)[0]), min(MOST_SEQUENCES, int(blocks / (context / 16 + 0.5 + fixed))),
+            target,
+            label,
+            np.broadcast_to(seconds, BATCHES.shape),
+            np.broadcast_to(joules, BATCHES.shape),
+            together,
+            passes,
+            float(np.ravel(ps)[0]),
+            float(np.ravel(pj)[0]),
+            min(MOST_SEQUENCES, int(blocks / (context / 16 + 0.5 + fixed))),
             moved / WIRE,
-        )  # fmt: skip
+        )
 
     def decode(self, batch: float) -> tuple[float, float]:
         """(seconds, joules) of a decoding step, linear between the batches evaluated."""
@@ -182,7 +210,9 @@ def solve(accelerator: str, load_: Load) -> Service:
     rate, watts, at_full = np.zeros(len(SHARES)), np.zeros(len(SHARES)), None
     for i, share in enumerate(SHARES):
         decode = _best(_decode(s, load_, share) for s in tried)
-        prefill = None if decode is None else _best(_prefill(s, share, load_.ttft - decode.latency) for s in tried)
+        prefill = (
+            None if decode is None else _best(_prefill(s, share, load_.ttft - decode.latency) for s in tried)
+        )
         if decode is None or prefill is None:
             continue
         seconds = decode.chip_seconds + prefill.chip_seconds
@@ -191,13 +221,21 @@ def solve(accelerator: str, load_: Load) -> Service:
             at_full = decode, prefill
     if at_full is None:
         raise DoesNotHold(
-            f"{accelerator} cannot serve {load_.model} at {load_.tpot * 1e3:g} ms a token and {load_.ttft:g} s to the first"
+            f"{accelerator} cannot serve {load_.model} at {load_.tpot * 1e3:g} ms a token and "
+            f"{load_.ttft:g} s to the first"
         )
     d, p = at_full
     return Service(
-        rate, watts, tried[0].target.idle_watts, d.chips, f"decode {d.label}, prefill {p.label}", d.batch, d.latency,
-        d.latency + p.latency, p.chip_seconds / (p.chip_seconds + d.chip_seconds),
-    )  # fmt: skip
+        rate,
+        watts,
+        tried[0].target.idle_watts,
+        d.chips,
+        f"decode {d.label}, prefill {p.label}",
+        d.batch,
+        d.latency,
+        d.latency + p.latency,
+        p.chip_seconds / (p.chip_seconds + d.chip_seconds),
+    )
 
 
 def _best(pools: Iterator[_Pool | None]) -> _Pool | None:
@@ -221,7 +259,9 @@ def _decode(s: _Steps, load_: Load, share: float) -> _Pool | None:
     steps = max(load_.output - 1, 1.0) / low
     chips = s.target.chips
     idle = s.target.idle_watts * chips * seconds * (1 / share - 1)
-    return _Pool(chips * seconds / share * steps, max(joules + idle, 0.0) * steps, crowded(low), low, s.label, chips)
+    return _Pool(
+        chips * seconds / share * steps, max(joules + idle, 0.0) * steps, crowded(low), low, s.label, chips
+    )
 
 
 def _prefill(s: _Steps, share: float, room: float) -> _Pool | None:
@@ -241,9 +281,13 @@ def _prefill(s: _Steps, share: float, room: float) -> _Pool | None:
     chips = s.target.chips
     idle = s.target.idle_watts * chips * service * (1 / low - share)
     return _Pool(
-        chips * service / s.together / low, max(s.prefill_joules * s.passes + idle, 0.0) / s.together,
-        room - left + wait(low), s.together, s.label, chips,
-    )  # fmt: skip
+        chips * service / s.together / low,
+        max(s.prefill_joules * s.passes + idle, 0.0) / s.together,
+        room - left + wait(low),
+        s.together,
+        s.label,
+        chips,
+    )
 
 
 def _label(p: Parallelism) -> str:

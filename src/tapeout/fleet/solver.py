@@ -49,9 +49,7 @@ class Program:
         self.high.append(high)
         return len(self.names) - 1
 
-    def row(
-        self, name: str, terms: dict[int, float], low: float = -INFINITY, high: float = INFINITY
-    ) -> int:
+    def row(self, name: str, terms: dict[int, float], low: float = -INFINITY, high: float = INFINITY) -> int:
         """Add a constraint; returns its index."""
         index = len(self.rows)
         self.rows.append(name)
@@ -107,7 +105,7 @@ class Solver:
     def __init__(self, program: Program) -> None:
         h = highs()
         self.program, self._h = program, h
-        self._solver = h.Highs()
+        self._solver = h._core._Highs()  # the public class prints a banner where results go
         self._solver.setOptionValue("output_flag", False)
         self._solver.setOptionValue("threads", 1)
         self._solver.passModel(program.model())

@@ -109,7 +109,9 @@ class Condition:
     high: float
 
 
-def conditions(plan: Plan, output: str, names: list[str], progress: Callable[[int], None] = lambda _: None) -> list[Condition]:
+def conditions(
+    plan: Plan, output: str, names: list[str], progress: Callable[[int], None] = lambda _: None
+) -> list[Condition]:
     """For each input the value at which `output` changes sign, from a quarter of its low to four times its high
     (shares stay within 0 and 1), by interpolation over a sweep."""
     found = []
@@ -137,7 +139,13 @@ def conditions(plan: Plan, output: str, names: list[str], progress: Callable[[in
 
 
 # Inputs whose thresholds are always told, whatever the samples say.
-ALWAYS = ("service.attained_own", "demand.other_work", "schedule.tape_out_slip", "own.stack_price", "nre.partner_margin")
+ALWAYS = (
+    "service.attained_own",
+    "demand.other_work",
+    "schedule.tape_out_slip",
+    "own.stack_price",
+    "nre.partner_margin",
+)
 
 
 def deciding(plan: Plan, output: str, samples: Samples | None, count: int = 8) -> list[str]:

@@ -90,12 +90,28 @@ class SupplyProgram:
         self._rows_power, self._rows_target = [], []
         self._assembly: list[tuple[int, int]] = []
         for t in q:
-            p.row(f"dies {t}", {self._wafer[t]: 1, self._package[t]: -1, self._dies[t]: -1}
-                  | ({self._dies[t - 1]: 1.0} if t else {}), 0, 0)  # fmt: skip
-            p.row(f"memory {t}", {h[t]: 1.0 for h in self._hbm} | {self._package[t]: -1, self._memory[t]: -1}
-                  | ({self._memory[t - 1]: 1.0} if t else {}), 0, 0)  # fmt: skip
-            row = p.row(f"chips {t}", {self._package[t]: assembly, self._deploy[t]: -1, self._chips[t]: -1}
-                        | ({self._chips[t - 1]: 1.0} if t else {}), 0, 0)  # fmt: skip
+            p.row(
+                f"dies {t}",
+                {self._wafer[t]: 1, self._package[t]: -1, self._dies[t]: -1}
+                | ({self._dies[t - 1]: 1.0} if t else {}),
+                0,
+                0,
+            )
+            p.row(
+                f"memory {t}",
+                {h[t]: 1.0 for h in self._hbm}
+                | {self._package[t]: -1, self._memory[t]: -1}
+                | ({self._memory[t - 1]: 1.0} if t else {}),
+                0,
+                0,
+            )
+            row = p.row(
+                f"chips {t}",
+                {self._package[t]: assembly, self._deploy[t]: -1, self._chips[t]: -1}
+                | ({self._chips[t - 1]: 1.0} if t else {}),
+                0,
+                0,
+            )
             self._assembly.append((row, self._package[t]))
             until = {self._deploy[u]: 1.0 for u in range(t + 1)}
             self._rows_power.append(p.row(f"power {t}", until))

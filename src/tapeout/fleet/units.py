@@ -37,14 +37,50 @@ _BASE: dict[str, tuple[float, dict[str, int]]] = {
     "Hz": (1.0, {"time": -1}),
 }
 _COUNTED = (
-    "user", "message", "request", "token", "chip", "die", "wafer", "package", "stack", "substrate", "tray",
-    "rack", "host", "switch", "port", "transceiver", "link", "person", "replica", "failure",
-)  # fmt: skip
+    "user",
+    "message",
+    "request",
+    "token",
+    "chip",
+    "die",
+    "wafer",
+    "package",
+    "stack",
+    "substrate",
+    "tray",
+    "rack",
+    "host",
+    "switch",
+    "port",
+    "transceiver",
+    "link",
+    "person",
+    "replica",
+    "failure",
+)
 _BASE |= {name: (1.0, {name: 1}) for name in _COUNTED}
-_PREFIX = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "B": 1e9, "m": 1e-3, "u": 1e-6, "n": 1e-9, "c": 1e-2}
+_PREFIX = {
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+    "B": 1e9,
+    "m": 1e-3,
+    "u": 1e-6,
+    "n": 1e-9,
+    "c": 1e-2,
+}
 _PREFIXED = {"J", "W", "Wh", "USD", "g", "bit", "byte", "b", "B", "Hz", "t", *_COUNTED}
-_SPECIAL = {"mm": ("m", 1e-3), "cm": ("m", 1e-2), "um": ("m", 1e-6), "km": ("m", 1e3), "ms": ("s", 1e-3),
-            "us": ("s", 1e-6), "ns": ("s", 1e-9)}  # fmt: skip
+_SPECIAL = {
+    "mm": ("m", 1e-3),
+    "cm": ("m", 1e-2),
+    "um": ("m", 1e-6),
+    "km": ("m", 1e3),
+    "ms": ("s", 1e-3),
+    "us": ("s", 1e-6),
+    "ns": ("s", 1e-9),
+}
 _TOKEN = re.compile(r"\s*([A-Za-z%$]+\d?|\d+(?:\.\d+)?|[()·*/^])")
 
 

@@ -1,4 +1,5 @@
-"""plan.html: what a fleet of own chips takes, costs and saves, how sure that is, and what must be true for it to pay."""
+"""plan.html: what a fleet of own chips takes, costs and saves, how sure that is, and what must be true
+for it to pay."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from tapeout.fleet.output import in_unit, month_word, years
 from tapeout.fleet.plan import Plan
 from tapeout.fleet.risk import GroupIndex, Samples
 from tapeout.fleet.stress import Condition, Stress
-from tapeout.report import plan_money, plan_physical, plan_risk
+from tapeout.report import plan_money, plan_physical, plan_published, plan_risk
 from tapeout.report.markup import Markup
 from tapeout.report.numbers import figures, percent
 from tapeout.report.page import Page, Tile, callout, tiles
@@ -28,8 +29,10 @@ def page(
     report = Page(
         title=f"{s.title}: the plan",
         lead=(
-            f"{plan.chip.name} in own and partner data centers from {s.first_wafers} to the end of {max(s.targets)}, beside "
-            f"accelerators of {' and '.join(s.vendors[a] for a in s.gpus)}. Every figure can be followed to its inputs: "
+            f"{plan.chip.name} in own and partner data centers from {s.first_wafers} to the end of "
+            f"{max(s.targets)}, beside "
+            f"accelerators of {' and '.join(s.vendors[a] for a in s.gpus)}. Every figure can be "
+            f"followed to its inputs: "
             "tapeout plan --why NAME.YEAR."
         ),
         verdict=verdict(plan, samples),
@@ -47,6 +50,7 @@ def page(
     report.section("Power", *plan_physical.power(plan), id="power")
     report.section("Money", *plan_money.money(plan), id="money")
     report.section("What could go wrong", *plan_risk.risks(plan, samples, groups), id="risk")
+    report.section("Checked against published totals", *plan_published.checks(), id="published")
     report.section("Assumptions that matter most", *plan_risk.assumptions(plan, samples), id="assumptions")
     return report.render()
 
@@ -63,17 +67,23 @@ def verdict(plan: Plan, samples: Samples | None) -> str:
     date = month_word(plan, float(in_unit(plan, f"versus.{a}.date")[0, 0]))
     name = s.vendors[a]
     if saving > 0:
-        first = f"At the values assumed the own chip saves {money(saving)} against {name} {a.upper()}, its cheapest rival"
-        first += f", and has earned back its cost by {date}." if date != "never" else "."
+        first = f"At the values assumed the own chip saves {money(saving)} against {name} {a.upper()}"
+        first += (
+            f", the rival that comes nearest, and has earned back its cost by {date}."
+            if date != "never"
+            else "."
+        )
     else:
-        first = f"At the values assumed the own chip costs {money(-saving)} more than {name} {a.upper()} for the same work."
+        first = f"At the values assumed the own chip costs {money(-saving)} more than {name} {a.upper()}"
+        first += " for the same work."
     npv = float(plan.nominal["npv"][0, 0])
     words = "earns" if npv > 0 else "loses"
     second = f" The plan as a whole {words} {money(abs(npv))} of present value"
     if samples is not None:
         win = float((samples.scalars[f"versus.{a}.npv"] > 0).mean())
         pays = float((samples.scalars["npv"] > 0).mean())
-        second += f"; over the ranges of its inputs the chip wins in {percent(win)} of cases, the plan pays in {percent(pays)}"
+        second += f"; over the ranges of its inputs the chip wins in {percent(win)} of cases"
+        second += f", the plan pays in {percent(pays)}"
     return first + second + "."
 
 
@@ -107,15 +117,50 @@ def _tiles(plan: Plan, samples: Samples | None) -> Markup:
         npv_range = f"90 % of cases: {figures(q['p5'] / 1e9)} to {figures(q['p95'] / 1e9)}"
     return tiles(
         [
-            Tile("Own chips in service", figures(fleet / 1e6), f"M, end of {end}", f"{figures(racks / 1e3)} thousand racks"),
-            Tile("Power of the own fleet", figures(power), "GW", f"of {figures(target)} GW planned", "good" if power > 0.98 * target else "bad"),
-            Tile("Capital, own fleet", figures(own / 1e9), "B$", f"{figures(rivals / 1e9)} B$ more on others' accelerators"),
-            Tile(f"Saving against {a.upper()}", figures(saving / 1e9), "B$ present value", spread, "good" if saving > 0 else "bad"),
-            Tile("Break-even", date, "", f"at {figures(min(float(in_unit(plan, f'versus.{a}.volume')[0, 0]), 1e12) / 1e3)} thousand chips NRE is back"
-                 if saving > 0 else "does not happen at these values"),
-            Tile("Value of the whole plan", figures(npv / 1e9), "B$ present value", npv_range, "good" if npv > 0 else "bad"),
+            Tile(
+                "Own chips in service",
+                figures(fleet / 1e6),
+                f"M, end of {end}",
+                f"{figures(racks / 1e3)} thousand racks",
+            ),
+            Tile(
+                "Power of the own fleet",
+                figures(power),
+                "GW",
+                f"of {figures(target)} GW planned",
+                "good" if power > 0.98 * target else "bad",
+            ),
+            Tile(
+                "Capital, own fleet",
+                figures(own / 1e9),
+                "B$",
+                f"{figures(rivals / 1e9)} B$ more on others' accelerators",
+            ),
+            Tile(
+                f"Saving against {a.upper()}",
+                figures(saving / 1e9),
+                "B$ present value",
+                spread,
+                "good" if saving > 0 else "bad",
+            ),
+            Tile(
+                "Break-even",
+                date,
+                "",
+                f"at {figures(min(float(in_unit(plan, f'versus.{a}.volume')[0, 0]), 1e12) / 1e3)} "
+                f"thousand chips NRE is back"
+                if saving > 0
+                else "does not happen at these values",
+            ),
+            Tile(
+                "Value of the whole plan",
+                figures(npv / 1e9),
+                "B$ present value",
+                npv_range,
+                "good" if npv > 0 else "bad",
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _says(plan: Plan, cases: list[Stress]) -> list[Markup]:
@@ -128,13 +173,24 @@ def _says(plan: Plan, cases: list[Stress]) -> list[Markup]:
     served = years(plan, "served")[end]
     text = ", ".join(f"{s.vendors[a]} {percent(v)}" for a, v in share.items())
     busy = years(plan, "busy.own")[end]
-    words = f"At the end of {end} the fleets serve {percent(served)} of demand: {text}. Own chips are busy {percent(busy)} of the time."
+    words = f"At the end of {end} the fleets serve {percent(served)} of demand: {text}."
+    words += f" Own chips are busy {percent(busy)} of the time."
     if served < 0.98:
         words += " What is not served is demand that the power and chips of the plan cannot carry; it earns nothing."
     found.append(callout(words, tone="" if served > 0.98 else "bad"))
+    chip, networks = (float(in_unit(plan, f"system.own.{k}")[0, 0]) for k in ("chip_price", "network_price"))
+    if networks > chip:
+        found.append(
+            callout(
+                f"The own chip's networks cost more than the chip: ${figures(networks)} a chip against "
+                f"${figures(chip)}. Its links are worth another look before its cores are."
+            )
+        )
     bad = [c.name for c in cases if min(c.saving.values()) < 0]
     if bad:
-        found.append(callout(f"The own chip loses to at least one rival if: {', '.join(b.lower() for b in bad)}."))
+        found.append(
+            callout(f"The own chip loses to at least one rival if: {', '.join(b.lower() for b in bad)}.")
+        )
     return found
 
 
@@ -153,5 +209,7 @@ def summary(plan: Plan) -> dict[str, Any]:
     for a in s.gpus:
         saving = float(plan.nominal[f"versus.{a}.npv"][0, 0])
         date = month_word(plan, float(in_unit(plan, f"versus.{a}.date")[0, 0]))
-        rows[f"against {a}"] = f"saves {money(saving)}, break-even {date}" if saving > 0 else f"costs {money(-saving)} more"
+        rows[f"against {a}"] = (
+            f"saves {money(saving)}, break-even {date}" if saving > 0 else f"costs {money(-saving)} more"
+        )
     return rows

@@ -9,7 +9,7 @@ from tapeout.fleet.plan import Plan
 from tapeout.fleet.risk import Samples, quantiles
 from tapeout.report.charts import Option, axis, colour, function, lines, stacked_bars
 from tapeout.report.markup import Markup, tag
-from tapeout.report.numbers import figures, percent, times
+from tapeout.report.numbers import figures, percent
 from tapeout.report.page import callout, chart_figure, fold, table
 
 COLOURS = ("accent", "r2", "r3", "r4", "r5", "r6", "r7", "r8")
@@ -21,7 +21,10 @@ def versus(plan: Plan, samples: Samples | None) -> list[Markup]:
     heads = ["", *(f"{s.vendors[a]} {'' if a == 'own' else a.upper()}".strip() for a in s.accelerators)]
 
     def row(label: str, name: str, scale: float = 1.0) -> list[str]:
-        return [label, *(figures(float(in_unit(plan, name.format(a=a))[0, 0]) * scale) for a in s.accelerators)]
+        return [
+            label,
+            *(figures(float(in_unit(plan, name.format(a=a))[0, 0]) * scale) for a in s.accelerators),
+        ]
 
     costs = [
         row("Chip, $", "system.{a}.chip_price"),
@@ -39,24 +42,38 @@ def versus(plan: Plan, samples: Samples | None) -> list[Markup]:
         tpot, ttft = s.value(f"kind.{c}.tpot", "ms/token"), s.value(f"kind.{c}.ttft", "s")
         cells = [f"{c}: {model}, ≤ {figures(tpot)} ms/token, ≤ {figures(ttft)} s to first"]
         for a in s.accelerators:
-            rate = float(in_unit(plan, f"service.{a}.{c}.rate")[0, 0]) * s.value(f"kind.{c}.output", "token/request")
-            cells.append(f"{figures(rate)} tok/s · ${figures(float(in_unit(plan, f'token_cost.{a}.{c}')[0, 0]))}")
+            rate = float(in_unit(plan, f"service.{a}.{c}.rate")[0, 0]) * s.value(
+                f"kind.{c}.output", "token/request"
+            )
+            cells.append(
+                f"{figures(rate)} tok/s · ${figures(float(in_unit(plan, f'token_cost.{a}.{c}')[0, 0]))}"
+            )
         served.append(cells)
     n = len(heads)
     found = [
-        table(heads, costs, numeric=range(1, n), caption="What one chip costs with everything around it, first year."),
         table(
-            heads, served, numeric=range(1, n),
-            caption="What one chip serves within the latency targets (90th percentile), and dollars per million output tokens, "
+            heads,
+            costs,
+            numeric=range(1, n),
+            caption="What one chip costs with everything around it, first year.",
+        ),
+        table(
+            heads,
+            served,
+            numeric=range(1, n),
+            caption="What one chip serves within the latency targets (90th percentile), and dollars per "
+            "million output tokens, "
             "their prompts included, loaded as planned. Output tokens per second and chip.",
         ),
         callout(
-            "Rates come from the same simulator of a serving replica. Those of others' accelerators rest on parameters fitted to "
-            "published measurements; those of the own chip on its design, times the share of it that software is assumed to attain "
+            "Rates come from the same simulator of a serving replica. Those of others' accelerators "
+            "rest on parameters fitted to "
+            "published measurements; those of the own chip on its design, times the share of it that "
+            "software is assumed to attain "
             f"({figures(s.value('service.attained_own', '1'))}). No unequal latency is ever compared."
         ),
         _paths(plan),
-    ]  # fmt: skip
+    ]
     rows = []
     for a in s.gpus:
         saving = in_unit(plan, f"versus.{a}.npv")[0, 0] / 1e9
@@ -68,20 +85,33 @@ def versus(plan: Plan, samples: Samples | None) -> list[Markup]:
             win = percent(float(np.mean(samples.scalars[f"versus.{a}.npv"] > 0)))
         rows.append(
             [
-                f"{s.vendors[a]} {a.upper()}", figures(float(saving)), spread, win,
+                f"{s.vendors[a]} {a.upper()}",
+                figures(float(saving)),
+                spread,
+                win,
                 figures(float(in_unit(plan, f"versus.{a}.per_chip")[0, 0])),
                 f"{figures(volume / 1e3)} k" if volume < 1e9 else "none",
                 month_word(plan, float(in_unit(plan, f"versus.{a}.date")[0, 0])),
             ]
-        )  # fmt: skip
+        )
     found.append(
         table(
-            ["Rival", "Saving, B$", "90 % of cases", "Chip wins", "Saving per chip, $", "Volume that repays NRE", "Break-even"],
-            rows, numeric=range(1, 7),
-            caption="Present value of what the own chips' work would cost on each rival, less what the own programme costs; a rival "
+            [
+                "Rival",
+                "Saving, B$",
+                "90 % of cases",
+                "Chip wins",
+                "Saving per chip, $",
+                "Volume that repays NRE",
+                "Break-even",
+            ],
+            rows,
+            numeric=range(1, 7),
+            caption="Present value of what the own chips' work would cost on each rival, less what the "
+            "own programme costs; a rival "
             "is bought only as needed, in rented sites, at prices that fall with its later generations.",
         )
-    )  # fmt: skip
+    )
     return found
 
 
@@ -95,18 +125,26 @@ def _paths(plan: Plan) -> Markup:
         drawn.append((f"against {a.upper()}", points, {"colour": COLOURS[i], "points": 0, "width": 2.4}))
     option = lines(
         drawn,
-        axis("year", low=s.start.year, axisLabel={"formatter": "{value}"}, type="value", scale=True)
-        | {"axisLabel": {"formatter": function("plain")}},
+        year_axis(s.start.year),
         axis("B$ saved so far, present value", gap=46) | {"axisLabel": {"formatter": function("plain")}},
         tooltip=(("year", 0, ""), ("B$", 1, "")),
     )
     return chart_figure(
-        "saving", [("", option)],
-        caption="Saving so far against buying each rival for the same work. Below the line the own programme has cost more.",
-    )  # fmt: skip
+        "saving",
+        [("", option)],
+        caption="Saving so far against buying each rival for the same work. Below the line the own "
+        "programme has cost more.",
+    )
 
 
-def year_bars(plan: Plan, names: dict[str, str], scale: float, unit: str, label: str, last: int | None = None) -> Option:
+def year_axis(first: int) -> Option:
+    """A value axis of calendar years."""
+    return axis("year", low=first) | {"axisLabel": {"formatter": "{value}"}, "scale": True, "minInterval": 1}
+
+
+def year_bars(
+    plan: Plan, names: dict[str, str], scale: float, unit: str, label: str, last: int | None = None
+) -> Option:
     """Stacked columns by calendar year: {legend: node}."""
     every = list(years(plan, next(iter(names.values()))))
     shown = [y for y in every if last is None or y <= last]
@@ -116,6 +154,7 @@ def year_bars(plan: Plan, names: dict[str, str], scale: float, unit: str, label:
         {"type": "category", "data": [str(y) for y in shown]},
         axis(label, gap=46, unit="", nameRotate=90),
     )
+    option["grid"] = {"left": 40, "right": 20, "top": 40, "bottom": 34, "containLabel": True}
     for one in option["series"]:
         one["barMaxWidth"] = 46
     option["yAxis"]["axisLabel"] = {"formatter": function("plain")}
@@ -153,40 +192,62 @@ def money(plan: Plan) -> list[Markup]:
     rows = []
     shown = list(years(plan, "cash"))
     for label, name in (
-        ("Revenue", "revenue"), ("Cost of revenue", "cost_of_revenue"), ("Running costs", "opex"), ("NRE and software", "nre"),
-        ("Depreciation", "depreciation"), ("Profit before interest and tax", "profit"), ("Tax", "tax"),
-        ("Capital spending", "capex"), ("Free cash flow", "cash"), ("Debt drawn", "debt.drawn"), ("Debt service", "debt.service"),
+        ("Revenue", "revenue"),
+        ("Cost of revenue", "cost_of_revenue"),
+        ("Running costs", "opex"),
+        ("NRE and software", "nre"),
+        ("Depreciation", "depreciation"),
+        ("Profit before interest and tax", "profit"),
+        ("Tax", "tax"),
+        ("Capital spending", "capex"),
+        ("Free cash flow", "cash"),
+        ("Debt drawn", "debt.drawn"),
+        ("Debt service", "debt.service"),
         ("Cash to owners", "equity_cash"),
-    ):  # fmt: skip
+    ):
         found = years(plan, name)
         rows.append([label, *(figures(found[y] / 1e9) if abs(found[y]) > 5e6 else "0" for y in shown)])
     irr = float(plan.nominal["irr"][0, 0]) * 365.25 * 86400
     own = sum(years(plan, "capex.own").values())
-    power = years(plan, "fleet.own")[max(s.targets)] * float(in_unit(plan, "system.own.provisioned")[0, 0]) / 1e9
+    power = (
+        years(plan, "fleet.own")[max(s.targets)] * float(in_unit(plan, "system.own.provisioned")[0, 0]) / 1e9
+    )
     parts = [(k, sum(years(plan, n).values())) for k, n in list(capital.items())[:6]]
     split = ", ".join(f"{k} {percent(v / own)}" for k, v in parts)
     return [
-        tag("p", f"Internal rate of return before financing: {percent(irr, 1) if np.isfinite(irr) else 'none'}. "
-            f"Owners have at most {figures(float(plan.nominal['funding'][0, 0]) / 1e9)} B$ in at once, after debt and vendors' credit. "
-            f"The own fleet costs {figures(own / power / 1e9)} B$ a gigawatt, of which partner sites are rented: {split}."),
+        tag(
+            "p",
+            f"Internal rate of return before financing: {percent(irr, 1) if np.isfinite(irr) else 'none'}. "
+            f"Owners have at most {figures(float(plan.nominal['funding'][0, 0]) / 1e9)} B$ in at once, "
+            f"after debt and vendors' credit. "
+            f"The own fleet costs {figures(own / power / 1e9)} B$ a gigawatt, of which partner sites "
+            f"are rented: {split}.",
+        ),
         figure,
         table(["B$ a year", *map(str, shown)], rows, numeric=range(1, len(shown) + 1)),
         fold("Own chip: what one costs", _unit_cost(plan)),
-    ]  # fmt: skip
+    ]
 
 
 def _unit_cost(plan: Plan) -> Markup:
     parts = (
-        ("Good dies", "own.die_cost"), ("Memory", "own.memory_cost"), ("Packaging", "own.packaging_cost"),
-        ("Substrate", "own.substrate_price"), ("Test", "own.test_cost"), ("Lost in assembly", "own.assembly_loss"),
-        ("Cost of a good package", "own.cost"), ("Price asked by the supply partner", "own.price"),
-    )  # fmt: skip
+        ("Good dies", "own.die_cost"),
+        ("Memory", "own.memory_cost"),
+        ("Packaging", "own.packaging_cost"),
+        ("Substrate", "own.substrate_price"),
+        ("Test", "own.test_cost"),
+        ("Lost in assembly", "own.assembly_loss"),
+        ("Cost of a good package", "own.cost"),
+        ("Price asked by the supply partner", "own.price"),
+    )
     rows = [[label, figures(float(in_unit(plan, name)[0, 0]))] for label, name in parts]
     rows.append(["Good dies of a mature process", percent(float(in_unit(plan, "own.die_yield")[0, 0]))])
     return table(["", "$, first month"], rows, numeric=(1,))
 
 
-def fan(plan: Plan, samples: Samples, name: str, scale: float, label: str, cumulative: bool = False) -> Option:
+def fan(
+    plan: Plan, samples: Samples, name: str, scale: float, label: str, cumulative: bool = False
+) -> Option:
     """Quantiles of a series over the samples."""
     data = samples.series[name].astype(float)
     if cumulative:
@@ -195,15 +256,17 @@ def fan(plan: Plan, samples: Samples, name: str, scale: float, label: str, cumul
     at = [start.year + (start.month - 1 + t) / 12 for t in range(data.shape[1])]
     drawn = []
     for q, look in (
-        (0.95, {"colour": "muted", "points": 0, "width": 1}), (0.75, {"colour": "soft", "points": 0, "width": 1.2}),
-        (0.5, {"colour": "accent", "points": 0, "width": 2.6}), (0.25, {"colour": "soft", "points": 0, "width": 1.2}),
+        (0.95, {"colour": "muted", "points": 0, "width": 1}),
+        (0.75, {"colour": "soft", "points": 0, "width": 1.2}),
+        (0.5, {"colour": "accent", "points": 0, "width": 2.6}),
+        (0.25, {"colour": "soft", "points": 0, "width": 1.2}),
         (0.05, {"colour": "muted", "points": 0, "width": 1}),
-    ):  # fmt: skip
+    ):
         values = np.quantile(data, q, axis=0) / scale
         drawn.append((f"{100 * q:g} %", list(zip(at, values.tolist(), strict=True)), look))
     return lines(
         drawn,
-        axis("year", low=start.year) | {"axisLabel": {"formatter": function("plain")}, "scale": True},
+        year_axis(start.year),
         axis(label, gap=50) | {"axisLabel": {"formatter": function("plain")}},
         tooltip=(("year", 0, ""), (label, 1, "")),
         right=60,
