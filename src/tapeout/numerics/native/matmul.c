@@ -64,11 +64,18 @@ void tp_tile_exponents(const tp_weights *w, int64_t row, tp_range range, float *
         for (int64_t i = 0; i < range.count * TP_TILE; i++) exponent[i] = table[s[i]];
         return;
     }
+    int64_t ready = 0; /* blocks */
+#if TP_X86
+    if (tp_level == TP_AVX512 && !packed && range.step == 1 && row + TP_TILE <= w->n && w->blocks < 1 << 26) {
+        ready = range.count / 4 * 4;
+        tp_exponents_avx512(w->scales + row * w->blocks + range.first, w->blocks, ready / 4, fraction, exponent);
+    }
+#endif
     for (int64_t lane = 0; lane < TP_TILE; lane++) {
         int64_t r = row + lane < w->n ? row + lane : w->n - 1;
         const uint8_t *s = packed ? w->scales + row * w->blocks + lane : w->scales + r * w->blocks;
         int64_t stride = packed ? TP_TILE : 1;
-        for (int64_t i = 0; i < range.count; i++)
+        for (int64_t i = ready; i < range.count; i++)
             exponent[i * TP_TILE + lane] = table[s[(range.first + i * range.step) * stride]];
     }
 }
@@ -132,13 +139,15 @@ static void product_task(void *context, int64_t task) {
     float *exponent = tp_scratch(0, (size_t)count * TP_TILE * 4 + 64);
     tp_tile_exponents(&w, row, p->range, exponent);
     tp_tile tile = {NULL, NULL, exponent, tp_weight_bias(w.format)};
+    int single = tp_level == TP_AVX512 && !p->rows.wide && w.format == TP_MXFP4 && p->range.step == 1 && last == first + 1 &&
+                 row + TP_TILE <= w.n;
     if (p->rows.wide) {
         double *wide = tp_scratch(1, (size_t)count * 512 * 8 + 64);
         tp_expand_wide(&w, row, p->range, wide, exponent);
         tile.wide = wide;
     } else if (w.format == TP_MXINT8_PACKED && p->range.step == 1) {
         tile.w = w.codes + row * w.blocks * TP_BLOCK + p->range.first * 512;
-    } else {
+    } else if (!single) {
         uint8_t *buffer = tp_scratch(1, (size_t)count * 512 + 64);
         const uint8_t *packed = w.codes + row * w.blocks * TP_BLOCK;
         if (w.format != TP_MXINT8_PACKED) tp_expand_any(&w, row, p->range, buffer);
@@ -151,6 +160,10 @@ static void product_task(void *context, int64_t task) {
     float result[CHUNK][TP_TILE];
     for (int64_t r = first; r < last; r += CHUNK) {
         int64_t m = last - r < CHUNK ? last - r : CHUNK;
+#if TP_X86
+        if (single) tp_single_avx512(&w, row, p->range, &p->rows, p->index[r], exponent, result[0]);
+        else
+#endif
         tp_multiply_any(&tile, &p->rows, p->index + r, m, result);
         for (int64_t i = 0; i < m; i++) {
             float *out = p->out + (r + i) * p->w.n + row;

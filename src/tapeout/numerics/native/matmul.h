@@ -29,6 +29,11 @@ typedef void tp_multiply(const tp_tile *tile, const tp_rows *rows, const int32_t
                          float (*out)[TP_TILE]);
 
 tp_expand tp_expand_scalar, tp_expand_avx512;
+/* Exponents of the blocks 0 … whole·4 − 1 of a tile of row-major weights, from rows of scales `stride` apart. */
+void tp_exponents_avx512(const uint8_t *scales, int64_t stride, int64_t whole, int fraction, float *exponent);
+/* One row times 16 outputs of row-major MXFP4 weights, expanded in registers. */
+void tp_single_avx512(const tp_weights *w, int64_t row, tp_range range, const tp_rows *rows, int32_t index,
+                      const float *exponent, float *out);
 tp_multiply tp_multiply_scalar, tp_multiply_avx2, tp_multiply_avx512, tp_multiply_wide;
 /* The above, by the instruction set in use. */
 tp_expand tp_expand_any;

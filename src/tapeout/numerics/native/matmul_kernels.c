@@ -151,6 +151,56 @@ AVX512 void tp_expand_avx512(const tp_weights *w, int64_t row, tp_range range, u
     }
 }
 
+AVX512 void tp_exponents_avx512(const uint8_t *scales, int64_t stride, int64_t whole, int fraction, float *exponent) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), byte = _mm512_set1_epi32(255);
+    const __m512i at = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)stride));
+    for (int64_t i = 0; i < whole; i++) {
+        __m512i four = _mm512_i32gather_epi32(at, scales + 4 * i, 1);
+        for (int k = 0; k < 4; k++, four = _mm512_srli_epi32(four, 8), exponent += TP_TILE) {
+            __m512i code = _mm512_and_si512(four, byte);
+            __m512 e = _mm512_cvtepi32_ps(_mm512_sub_epi32(code, _mm512_set1_epi32(127 + fraction)));
+            __m512 nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000));
+            _mm512_storeu_ps(exponent, _mm512_mask_mov_ps(e, _mm512_cmpeq_epi32_mask(code, byte), nan));
+        }
+    }
+}
+
+AVX512 void tp_single_avx512(const tp_weights *w, int64_t row, tp_range range, const tp_rows *rows, int32_t index,
+                             const float *exponent, float *out) {
+    int64_t stride = w->blocks * 16, length = range.count * 16, base = index * rows->count;
+    const uint8_t *codes = w->codes + row * stride + range.first * 16;
+    const int8_t *a = rows->a + base * TP_BLOCK;
+    const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)fp4_biased)), low = _mm512_set1_epi8(15);
+    __m512 acc = _mm512_setzero_ps();
+    for (int64_t at = 0; at < length; at += 64) {
+        __mmask64 mask = length - at >= 64 ? ~0ull : (1ull << (length - at)) - 1;
+        __m512i x[16];
+        for (int i = 0; i < 16; i++) {
+            x[i] = _mm512_maskz_loadu_epi8(mask, codes + i * stride + at);
+            _mm_prefetch((const char *)(codes + i * stride + at + 512), _MM_HINT_T0);
+        }
+        transpose_16(x);
+        int blocks = (int)((length - at >= 64 ? 64 : length - at) / 16);
+        for (int b = 0; b < blocks; b++) {
+            int64_t block = at / 16 + b;
+            __m512i d = _mm512_set1_epi32(-12 * rows->sum[base + block]), other = _mm512_setzero_si512();
+            for (int j = 0; j < 4; j++) {
+                int32_t even, odd;
+                memcpy(&even, a + block * TP_BLOCK + 8 * j, 4);
+                memcpy(&odd, a + block * TP_BLOCK + 8 * j + 4, 4);
+                __m512i lo = _mm512_shuffle_epi8(table, _mm512_and_si512(x[4 * b + j], low));
+                __m512i hi = _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x[4 * b + j], 4), low));
+                d = _mm512_dpbusd_epi32(d, lo, _mm512_set1_epi32(even));
+                other = _mm512_dpbusd_epi32(other, hi, _mm512_set1_epi32(odd));
+            }
+            __m512 e = _mm512_add_ps(_mm512_loadu_ps(exponent + block * TP_TILE), _mm512_set1_ps(rows->exponent[base + block]));
+            acc = _mm512_add_ps(acc, _mm512_scalef_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(d, other)), e));
+        }
+    }
+    __mmask16 nan = _mm512_cmp_ps_mask(acc, acc, _CMP_UNORD_Q);
+    _mm512_storeu_ps(out, _mm512_mask_mov_ps(acc, nan, _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000))));
+}
+
 /* `count` is a constant at every call, so that the accumulators live in registers */
 AVX512 static inline __attribute__((always_inline)) void multiply_rows(const tp_tile *tile, const tp_rows *rows,
                                                                        const int32_t *index, int count,
