@@ -30,6 +30,11 @@ CHUNK = 512  # tokens of a prompt worked on at a time; changes memory, not bits
 Observe = Callable[[str, int, NDArray[Any]], None]
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Sequence:
     """One sequence: its tokens' caches, layer by layer. `length`: tokens seen so far."""
 
@@ -119,7 +124,7 @@ class Engine:
         self.plan = PRESETS[plan] if isinstance(plan, str) else plan
         self.schedule = schedule or Schedule()
         self.observe: Observe | None = None
-        library.set_threads(threads or os.cpu_count() or 1)
+        library.set_threads(threads or _cores())
         loader = Loader(model, checkpoint)
         setting = Setting(loader, self.plan, self.schedule, model.norm_epsilon)
         outside = {t.role: t for t in model.tensors if t.layer is None}
