@@ -51,6 +51,7 @@ class Block(wiring.Component):
     """
 
     combinational = False
+    _MustUse__silence = True  # placed blocks are elaborated when they are emitted, some of them never here
 
     @property
     def module_name(self) -> str:
@@ -87,7 +88,6 @@ def place(m: Module, name: str, block: Block) -> Any:
         ports[("i_" if member.flow == In else "o_") + key] = value
     if not block.combinational:
         ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
-    block._MustUse__silence = True  # it is elaborated when it is emitted
     m.submodules[name] = Instance(block.module_name, **ports)
     return interface
 
@@ -119,7 +119,6 @@ def delay(m: Module, value: Any, cycles: int, reset: bool = False, name: str | N
 
 def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None]) -> None:
     for child in block.placed():
-        child._MustUse__silence = True
         if child.module_name not in seen:
             _modules(child, seen, foreign)
     seen[block.module_name] = block

@@ -11,6 +11,7 @@ from tapeout.simulator.rtl.build import verilator_root
 
 WAIVED = {
     "WIDTHEXPAND": "operands of different widths are extended, which is what Amaranth means by them",
+    "CASEINCOMPLETE": "a default is assigned before every case; what is not becomes LATCH, which is on",
     "DECLFILENAME": "all modules are in one file",
     "UNUSEDSIGNAL": "upper bits of sums whose range is known, and aliases of ports, are left to synthesis",
     "PINCONNECTEMPTY": "outputs of placed blocks that this parent does not need",
