@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from tapeout.serving.endpoint.errors import ApiError
 from tapeout.serving.endpoint.job import Call, Job, Output
 from tapeout.serving.endpoint.reading import Reader
 from tapeout.serving.endpoint.requests import Common
-from tapeout.serving.endpoint.served import Served
+from tapeout.serving.endpoint.served import Served, as_json
 
 
 @dataclass
@@ -28,6 +28,18 @@ class Answer:
     created: int = field(default_factory=lambda: int(time.time()))
     reasoning_tokens: int = 0
     ended: int = 0  # choices
+    _parts: dict[int, tuple[str, str]] = field(
+        default_factory=dict
+    )  # by choice: JSON before and after the text
+
+    def chunk(self, index: int, text: str, make: Callable[[int, str], dict[str, Any]]) -> str:
+        """`make(index, text)` as JSON, of which only the text is encoded anew for each token."""
+        parts = self._parts.get(index)
+        if parts is None:
+            mark = "\0text\0"
+            before, after = as_json(make(index, mark)).split(as_json(mark))
+            parts = self._parts[index] = (before, after)
+        return parts[0] + as_json(text) + parts[1]
 
     def complete(self, chunk: dict[str, Any], output: Output) -> None:
         """Add usage to the chunk of `output` if it is wanted in each, and to the last one what the chip would have

@@ -39,6 +39,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+DISCARDED = 8  # times the limit of a body: read on and thrown away, so that the client gets to read the 413
 THREADED_TEXT = 8192  # characters; longer prompts are encoded off the event loop
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 access = logging.getLogger("tapeout.access")
@@ -220,21 +221,23 @@ class Endpoint:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise ApiError(415, f"Content-Type: found {kind[:80]!r}, expected 'application/json'")
-        limit = self.settings.body_bytes
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and len(length) < 20 and int(length) > limit:
-            raise self._too_large()
-        parts, size = [], 0
+        limit, size = self.settings.body_bytes, 0
+        parts = []
         try:
             async with asyncio.timeout(self.settings.body_seconds):
                 async for part in request.stream():
                     size += len(part)
-                    if size > limit:
-                        raise self._too_large()
-                    parts.append(part)
+                    if size <= limit:
+                        parts.append(part)
+                    elif size > limit * DISCARDED:
+                        break
         except TimeoutError:
-            told = f"the request body took longer than {self.settings.body_seconds:g} s"
-            raise ApiError(408, told, headers={"Connection": "close"}) from None
+            if size <= limit:
+                told = f"the request body took longer than {self.settings.body_seconds:g} s"
+                raise ApiError(408, told, headers={"Connection": "close"}) from None
+        if size > limit:
+            told = f"the request body is larger than {limit} bytes"
+            raise ApiError(413, told, headers={"Connection": "close"})
         try:
             text = b"".join(parts).decode("utf-8")
         except UnicodeDecodeError as e:
@@ -244,10 +247,6 @@ class Endpoint:
         body = parse_json(text, "request")
         requests.check_text(body)
         return body
-
-    def _too_large(self) -> ApiError:
-        told = f"the request body is larger than {self.settings.body_bytes} bytes"
-        return ApiError(413, told, headers={"Connection": "close"})
 
 
 def _dispatch(batch: list[tuple[Call, list[Output]]]) -> None:

@@ -10,7 +10,7 @@ from tapeout.serving.endpoint.choosing import TokenLogprobs
 from tapeout.serving.endpoint.job import Output
 from tapeout.serving.endpoint.reading import TEXT
 from tapeout.serving.endpoint.requests import Chat
-from tapeout.serving.endpoint.served import Served
+from tapeout.serving.endpoint.served import Served, as_json
 
 FIELD = {"final": "content", "analysis": "reasoning_content"}
 
@@ -30,8 +30,8 @@ class ChatAnswer:
         self._finish: list[tuple[str | None, Any]] = [(None, None)] * common.n
         self._opened = [False] * common.n
 
-    def take(self, output: Output) -> Iterator[dict[str, Any]]:
-        """Enter one output; yields the chunk it makes, if it makes one. Raises ApiError if it is a failure."""
+    def take(self, output: Output) -> Iterator[str]:
+        """Enter one output; yields the chunk it makes as JSON, if it makes one. Raises ApiError if it is a failure."""
         if output.finish == "error":
             raise failed(output)
         i, common = output.job.index, self.request.common
@@ -54,19 +54,28 @@ class ChatAnswer:
             delta = {"role": "assistant", "content": "", **delta}
         if not (delta or entries or output.finish or common.token_ids):
             return
-        choice = {
-            "index": i,
-            "delta": delta,
-            "logprobs": self._logprob_object(entries) if entries else None,
-            "finish_reason": output.finish,
-        }
+        plain = not (entries or output.finish or common.token_ids or common.continuous_usage)
+        if plain and len(delta) == 1 and "content" in delta:
+            yield self.answer.chunk(i, delta["content"], self._text_chunk)
+            return
+        chunk = self._chunk(i, delta)
+        choice = chunk["choices"][0]
+        choice["logprobs"] = self._logprob_object(entries) if entries else None
+        choice["finish_reason"] = output.finish
         if output.finish:
             choice["stop_reason"] = output.stop
         if common.token_ids:
             choice["token_ids"] = tokens
-        chunk = {"object": "chat.completion.chunk", **self.answer.head, "choices": [choice]}
         self.answer.complete(chunk, output)
-        yield chunk
+        yield as_json(chunk)
+
+    def _chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        return {"object": "chat.completion.chunk", **self.answer.head, "choices": [choice]}
+
+    def _text_chunk(self, index: int, text: str) -> dict[str, Any]:
+        """A chunk with nothing but content."""
+        return self._chunk(index, {"content": text})
 
     def _logprob_object(self, entries: list[TokenLogprobs]) -> dict[str, Any]:
         def one(token: int, value: float) -> dict[str, Any]:

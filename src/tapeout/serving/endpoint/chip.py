@@ -113,9 +113,9 @@ class Clock:
         assert self.pace is not None
         return (wall - self._origin) / self.pace
 
-    def begin(self) -> None:
-        """A step begins now; time since the last one was idle."""
-        self._began = self._wall()
+    def begin(self, wall: float) -> None:
+        """A step begins; time since the last one was idle."""
+        self._began = wall
         if self.pace is not None:
             self.seconds = max(self.seconds, self._paced(self._began))
 

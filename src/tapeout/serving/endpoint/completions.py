@@ -9,7 +9,7 @@ from tapeout.serving.endpoint.answers import Answer, begin, failed, top_with_cho
 from tapeout.serving.endpoint.choosing import TokenLogprobs
 from tapeout.serving.endpoint.job import Output
 from tapeout.serving.endpoint.requests import Completion
-from tapeout.serving.endpoint.served import Served
+from tapeout.serving.endpoint.served import Served, as_json
 
 
 class CompletionAnswer:
@@ -34,8 +34,8 @@ class CompletionAnswer:
         self._finish: list[tuple[str | None, Any]] = [(None, None)] * count
         self._echoed = [not request.echo] * count
 
-    def take(self, output: Output) -> Iterator[dict[str, Any]]:
-        """Enter one output; yields the chunk it makes, if it makes one. Raises ApiError if it is a failure."""
+    def take(self, output: Output) -> Iterator[str]:
+        """Enter one output; yields the chunk it makes as JSON, if it makes one. Raises ApiError if it is a failure."""
         if output.finish == "error":
             raise failed(output)
         job, common = output.job, self.request.common
@@ -59,9 +59,16 @@ class CompletionAnswer:
         self._finish[i] = (output.finish, output.stop)
         if not common.stream or not (text or entries or output.finish or common.token_ids):
             return
+        if not (entries or output.finish or common.token_ids or common.continuous_usage):
+            yield self.answer.chunk(i, text, self._text_chunk)
+            return
         chunk = {**self._object(), "choices": [self._choice(i, text, tokens, entries, offset, output)]}
         self.answer.complete(chunk, output)
-        yield chunk
+        yield as_json(chunk)
+
+    def _text_chunk(self, index: int, text: str) -> dict[str, Any]:
+        """A chunk with nothing but text."""
+        return {**self._object(), "choices": [self._choice(index, text, [], [], 0)]}
 
     def _object(self) -> dict[str, Any]:
         return {"object": "text_completion", **self.answer.head}

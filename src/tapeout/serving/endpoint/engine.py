@@ -27,7 +27,8 @@ class EngineThread:
     """Runs a backend. `post` is called in the thread with the outputs of each step, by call.
 
     `submit` and `abort` may be called from any thread; `close` lets what is under way finish unless told
-    to drop it. `step_seconds` is the time spent in the backend, `busy_seconds` that in steps as a whole.
+    to drop it. `step_seconds` is the wall time spent in the backend, `busy_seconds` that in steps as a whole;
+    `step_cpu` and `busy_cpu` the processor time of this thread in them.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class EngineThread:
         self.clock = Clock(pace, sleep=self._nap)
         self.post: Post = lambda batch: None
         self.steps = 0
-        self.step_seconds = self.busy_seconds = 0.0
+        self.step_seconds = self.busy_seconds = self.step_cpu = self.busy_cpu = 0.0
         self._inbox: deque[Job | Call] = deque()  # a job has come, or a call is to be given up
         self._news = threading.Condition()
         self._closing = self._dropping = False
@@ -57,6 +58,9 @@ class EngineThread:
     def submit(self, call: Call) -> None:
         """Queue every sequence of a call."""
         with self._news:
+            now = time.monotonic()
+            for job in call.all:
+                job.wall_arrival = now
             self._inbox.extend(call.jobs)
             self._news.notify()
 
@@ -89,12 +93,14 @@ class EngineThread:
                 if self._dropping or (self._closing and not self._inbox and not self.scheduler.busy):
                     return
                 news, self._inbox = self._inbox, deque()
+                now = time.monotonic()  # what comes from here on comes during the step
             for item in news:
                 self._take(item)
             plan = self.scheduler.plan()
             if plan is not None:
-                self._step(plan)
-            self.metrics.gauge(self.scheduler)
+                self._step(plan, now)
+            else:
+                self.metrics.gauge(self.scheduler)
 
     def _take(self, item: Job | Call) -> None:
         if isinstance(item, Call):
@@ -108,9 +114,9 @@ class EngineThread:
                 member.ledger.arrival = self.clock.at(member.wall_arrival)
             self.scheduler.add(item)
 
-    def _step(self, plan: Plan) -> None:
-        began = time.monotonic()
-        self.clock.begin()
+    def _step(self, plan: Plan, began: float) -> None:
+        cpu = time.thread_time()
+        self.clock.begin(began)
         shape = plan.shape
         try:
             logits = self._compute(plan, began)
@@ -120,13 +126,16 @@ class EngineThread:
         computed = time.monotonic()
         self.steps += 1
         self.step_seconds += computed - began
+        self.step_cpu += time.thread_time() - cpu
         outputs = self._outputs(plan, logits)
         seconds, joules = self.chip.costs.step(*shape)
         self.clock.finish(seconds)
         self._book(plan, outputs, joules)
-        self._deliver(outputs)
         self.metrics.step(plan, seconds, joules)
+        self.metrics.gauge(self.scheduler)
+        self._deliver(outputs)
         self.busy_seconds += time.monotonic() - began
+        self.busy_cpu += time.thread_time() - cpu
 
     def _compute(self, plan: Plan, now: float) -> list[Logits | None]:
         """Logits after the last token of each decode and each chunk, in order; None for unfinished prompts."""

@@ -93,7 +93,7 @@ class Call:
         self.all = sorted((m for job in jobs for m in job.family), key=lambda j: j.index)
         self.aborted = False
         self._ready: list[Output] = []
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._open = 0
         for job in self.all:
             job.call = self
@@ -102,13 +102,18 @@ class Call:
     def put(self, outputs: list[Output]) -> None:
         """More outputs have come; called in the event loop."""
         self._ready += outputs
-        self._news.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def outputs(self) -> AsyncIterator[list[Output]]:
         """Lists of outputs as they come, until every sequence has ended."""
+        loop = asyncio.get_running_loop()
         while self._open:
-            await self._news.wait()
-            self._news.clear()
+            if not self._ready:
+                self._waiter = loop.create_future()
+                await self._waiter
             ready, self._ready = self._ready, []
-            self._open -= sum(o.finish is not None for o in ready)
+            for output in ready:
+                if output.finish is not None:
+                    self._open -= 1
             yield ready

@@ -149,6 +149,5 @@ def _template(folder: Path) -> tuple[str | None, dict[str, str]]:
     return template, tokens
 
 
-def as_json(value: Any) -> str:
-    """JSON as it travels: compact, text as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON as it travels: compact, text as it is."""

@@ -99,6 +99,7 @@ def _bind(host: str, port: int) -> socket.socket:
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind(info[4])
+            found.listen(2048)  # from here on clients are let in, once the model is there
         except BaseException:
             found.close()
             raise

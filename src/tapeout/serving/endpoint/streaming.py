@@ -39,23 +39,33 @@ class AnswerResponse(Response):
         stream = self.answer.request.common.stream
         writer = asyncio.ensure_future(self._stream(send) if stream else self._whole(send))
         watcher = asyncio.ensure_future(_gone(receive))
-        limit = self.endpoint.settings.request_seconds
         try:
-            done, _ = await asyncio.wait(
-                {writer, watcher}, timeout=limit, return_when=asyncio.FIRST_COMPLETED
-            )
-            if writer in done:
+            if await self._watch(writer, watcher):
                 writer.result()
-            elif not done:
+            elif not watcher.done() and self._sending is None:
                 await self._too_late(writer, send)
-        except TimeoutError:  # the client does not read
-            scope.get("state", {}).get("abort", lambda: None)()
+            elif not watcher.done():  # the client does not read: nothing can be said to it
+                scope.get("state", {}).get("abort", lambda: None)()
         finally:
             watcher.cancel()
             writer.cancel()
             await asyncio.gather(writer, watcher, return_exceptions=True)
             self.endpoint.release(call)
             self._note(scope)
+
+    async def _watch(self, writer: asyncio.Future[None], watcher: asyncio.Future[None]) -> bool:
+        """Wait for the answer's end; False if the client goes, stops reading, or the answer takes too long."""
+        limits = self.endpoint.settings
+        loop = asyncio.get_running_loop()
+        end = loop.time() + limits.request_seconds
+        while (left := end - loop.time()) > 0:
+            wait = min(left, limits.stall_seconds / 2)
+            await asyncio.wait({writer, watcher}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            if writer.done() or watcher.done():
+                return writer.done()
+            if self._sending is not None and loop.time() - self._sending > limits.stall_seconds:
+                return False
+        return False
 
     def _note(self, scope: Any) -> None:
         """Figures for the log line."""
@@ -81,6 +91,7 @@ class AnswerResponse(Response):
             )  # fmt: skip
 
     _begun = False
+    _sending: float | None = None  # when the send under way began
 
     async def _whole(self, send: Send) -> None:
         async for outputs in self.answer.answer.call.outputs():
@@ -101,7 +112,7 @@ class AnswerResponse(Response):
                     self._begun = True
                     await send({"type": "http.response.start", "status": 200, "headers": EVENT_STREAM})
                 if chunks:
-                    await self._send(send, b"".join(b"data: %s\n\n" % as_json(c).encode() for c in chunks))
+                    await self._send(send, "".join(f"data: {c}\n\n" for c in chunks).encode())
         except ApiError as e:
             if not self._begun:
                 raise
@@ -118,9 +129,9 @@ class AnswerResponse(Response):
         await self._send(send, b"data: [DONE]\n\n", more=False)
 
     async def _send(self, send: Send, body: bytes, more: bool = True) -> None:
-        """Raises TimeoutError if the client takes nothing for too long."""
-        async with asyncio.timeout(self.endpoint.settings.stall_seconds):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._sending = asyncio.get_running_loop().time()
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._sending = None
 
 
 async def _gone(receive: Callable[[], Awaitable[Message]]) -> None:
