@@ -142,7 +142,7 @@ def test_power_is_linear_in_activity() -> None:
     assert (two - one)[0] == pytest.approx((one - none)[0])
     view = shipped().nominal()
     loss = view.get("board.power.regulator_efficiency", "1")
-    by_hand = (1e15 * energy(spec).mac["mxfp4"] + 1e12 * 2.9 * 8e-12) / loss
+    by_hand = (1e15 * energy(spec).mac["mxfp4"] + 1e12 * view.get("memories.hbm3e.energy", "J/byte")) / loss
     assert (one - none)[0] == pytest.approx(by_hand[0])
 
 
