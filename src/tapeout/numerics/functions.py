@@ -26,7 +26,12 @@ RESULT_BITS = C1_BITS + STEP_BITS  # fraction bits of the evaluator's exact sum:
 EXP2_BITS = 24  # fraction bits of exp2's argument
 LOG2E_BITS = 31
 LOG2E = 3098164010  # round(log2(e) × 2^31)
-MAX_ULP = {"exp2": 1.0, "reciprocal": 1.0, "rsqrt": 1.5, "sigmoid": 2.0}
+MAX_ULP = {
+    "exp2": 1.0,
+    "reciprocal": 0.86,
+    "rsqrt": 1.41,
+    "sigmoid": 1.76,
+}  # measured: 0.999, 0.858, 1.406, 1.753
 
 
 def interpolate(table: I64, index: I64, step: I64) -> I64:
