@@ -38,7 +38,7 @@ class Fifo(Block):
         m = Module()
         words = [Signal(self.width, name=f"word{i}", reset_less=True) for i in range(self.depth)]
         index = bits_for_index(self.depth)
-        write, read = Signal(index), Signal(index)
+        write, read = (Signal(index, name=n) for n in ("write", "read"))
         push, pop = Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(self.level != self.depth),
