@@ -17,11 +17,13 @@ from tapeout.workload.formats import Formats
 
 @dataclass(frozen=True)
 class Range:
-    """A figure and where it lies for nine in ten draws of the uncertain inputs."""
+    """A figure with every input at its value, and where it lies for nine in ten draws of the uncertain inputs;
+    `median` of the draws where they were made."""
 
     value: float
     low: float
     high: float
+    median: float | None = None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def ranges(
     owning: Owning,
     seed: int,
 ) -> dict[str, Range]:
-    """Each figure of operation `o` with its 5th and 95th percentile over the uncertain inputs."""
+    """Each figure of operation `o` with its 5th, 50th and 95th percentile over the uncertain inputs."""
     names = shipped().uncertain
     knobs = [f for f in fields(owning)]
     u = draws(SAMPLES, len(names) + len(knobs), seed)
@@ -102,9 +102,9 @@ def ranges(
     drawn = figures(shipped().sampled(u[:, : len(names)], names), owning_draws(owning, u[:, len(names) :]))
     found = {}
     for name, values in drawn.items():
-        low, high = np.percentile(values, [5, 95])
+        low, median, high = (float(v) for v in np.percentile(values, [5, 50, 95]))
         value = float(nominal[name][0])
-        found[name] = Range(value, min(float(low), value), max(float(high), value))
+        found[name] = Range(value, min(low, value), max(high, value), median)
     return found
 
 
