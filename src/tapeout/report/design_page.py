@@ -97,7 +97,7 @@ def headline(result: DesignResult) -> object:
                      f"prompt of {result.scenario.prompt_tokens:,.0f}"),
                 Tile("replica", f"{o.chips}", "chips" if o.chips > 1 else "chip", f"{o.split}, batch {o.batch:,}"),
                 Tile("tokens/s per watt, range", f"{figures(per_watt.low)} – {figures(per_watt.high)}", "",
-                     "nine in ten draws of the inputs" + (f", median {figures(per_watt.median)}" if per_watt.median else "")),
+                     f"nine in ten draws of the inputs, median {figures(per_watt.median or per_watt.value)}"),
                 Tile("a package", f"{result.silicon.unit_dollars.value:,.0f}", "$",
                      f"{figures(made.low)} – {figures(made.high)} to make"),
             ]
