@@ -20,8 +20,13 @@ def load(source: str | Path) -> Model:
     """The model of `source`: a shipped name ("gpt-oss-120b", "demo"), a Hugging Face id of a shipped model
     ("openai/gpt-oss-120b", see `catalog.resolve`), a folder with a config.json, or a config.json.
 
+    A shipped name means the shipped model even where a folder happens to be called the same: that is `./NAME`.
     Weights are not needed and not read. Raises InputError, naming file and field, for anything else.
     """
+    if source == demo.NAME:
+        return from_config(read_json(demo.FOLDER / "config.json"), demo.FOLDER / "config.json", demo.NAME)
+    if source in catalog.names():
+        return _shipped(str(source))
     path = Path(source)
     try:
         if path.is_dir():
@@ -33,8 +38,10 @@ def load(source: str | Path) -> Model:
         raise InputError("model", "", str(source), "a shipped model, a folder or a config.json") from None
     if isinstance(source, Path) or str(source).endswith(".json") or str(source).startswith((".", "/", "~")):
         raise InputError(source, "", "nothing there", "a folder with a config.json, or a config.json")
-    if source == demo.NAME:
-        return from_config(read_json(demo.FOLDER / "config.json"), demo.FOLDER / "config.json", demo.NAME)
+    return _shipped(str(source))
+
+
+def _shipped(source: str) -> Model:
     entry = catalog.resolve(source)
     model = from_config(parse_json(entry.text(), entry.file), entry.file, entry.name)
     return model.requantised(entry.format) if entry.format else model

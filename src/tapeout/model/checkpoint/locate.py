@@ -13,7 +13,7 @@ def folder_of(source: str | Path) -> Path:
 
     Raises InputError for a model that is shipped without weights, and for what is neither.
     """
-    if str(source) == demo.NAME and not Path(source).is_dir():
+    if source == demo.NAME:  # the shipped one, even where a folder is called so: that is ./demo
         return demo.FOLDER
     path = Path(source)
     try:
