@@ -189,9 +189,9 @@ def twin(
         VectorOp.MXFP4_TO_F32: lambda: _decode(MXFP4.table[a & 15], b & 255, 1),
     }  # fmt: skip
     if op is VectorOp.SELECT:
-        return np.where(y != 0, a, c)
+        return np.where(y != 0, a, c).astype(np.uint32)
     if op is VectorOp.BF16_TO_F32:
-        return (a & 0xFFFF) << np.uint32(16)
+        return (a & np.uint32(0xFFFF)) << np.uint32(16)
     if op is VectorOp.F32_TO_BF16:
         return fp32.f32_to_bf16(x).astype(np.uint32)
     return fp32.bits(pairs[op]())

@@ -1,0 +1,195 @@
+"""A core in Verilator with a memory and a host: programs run on it as they do on the executable ISA.
+
+The memory is a C++ model behind the AXI4 port: in order for each ID, with a random latency and random back-pressure on
+every channel. The host is this module, through AXI4-Lite.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.chip.isa.assembler import binary
+from tapeout.chip.rtl.core import Core
+from tapeout.chip.rtl.counters import COUNTERS
+from tapeout.chip.rtl.host import csr_map
+from tapeout.errors import DoesNotHold
+from tapeout.simulator.rtl.simulation import Simulation, simulate
+
+MEMORY = r"""
+#include <deque>
+#include <random>
+struct Extension {
+  uint8_t* memory = nullptr;
+  uint64_t size = 0, latency = 1, spread = 0, stall = 0;   // cycles; stall: probability of 2^32
+  uint64_t state = 88172645463325252ULL;
+  struct Read { uint64_t address; int64_t ready; };
+  std::deque<Read> reads[2];
+  std::deque<uint64_t> addresses;
+  struct Data { uint8_t bytes[%(port)d]; uint64_t strobe[(%(port)d + 63) / 64]; };
+  std::deque<Data> data;
+  std::deque<std::pair<int64_t, int>> answers;
+  bool r_on = false, b_on = false;
+  int r_id = 0;
+  uint32_t random() { state ^= state << 13; state ^= state >> 7; state ^= state << 17; return uint32_t(state >> 16); }
+  bool go() { return !stall || random() >= stall; }
+  int64_t when(int64_t cycle) { return cycle + latency + (spread ? random() %% (spread + 1) : 0); }
+  void drive(VT& top, int64_t cycle) {
+    top.axi_arready = go(); top.axi_awready = go(); top.axi_wready = go();
+    if (!r_on) {
+      int first = random() & 1;
+      for (int i = 0; i < 2 && !r_on; i++) {
+        int id = first ^ i;
+        if (!reads[id].empty() && reads[id].front().ready <= cycle && go()) { r_on = true; r_id = id; }
+      }
+      if (r_on) {
+        uint64_t a = reads[r_id].front().address;
+        bool good = a + %(port)d <= size;
+        if (good) memcpy(&top.axi_rdata, memory + a, %(port)d); else memset(&top.axi_rdata, 0xEE, %(port)d);
+        top.axi_rresp = good ? 0 : 2; top.axi_rid = r_id; top.axi_rlast = 1;
+      }
+    }
+    top.axi_rvalid = r_on;
+    if (!b_on && !answers.empty() && answers.front().first <= cycle && go()) {
+      b_on = true; top.axi_bresp = answers.front().second; top.axi_bid = 0;
+    }
+    top.axi_bvalid = b_on;
+  }
+  void sample(VT& top, int64_t cycle) {
+    if (top.axi_arvalid && top.axi_arready) reads[top.axi_arid].push_back({top.axi_araddr, when(cycle)});
+    if (r_on && top.axi_rready) { reads[r_id].pop_front(); r_on = false; }
+    if (b_on && top.axi_bready) { answers.pop_front(); b_on = false; }
+    if (top.axi_awvalid && top.axi_awready) addresses.push_back(top.axi_awaddr);
+    if (top.axi_wvalid && top.axi_wready) {
+      Data d; memcpy(d.bytes, &top.axi_wdata, %(port)d); memset(d.strobe, 0, sizeof d.strobe);
+      memcpy(d.strobe, &top.axi_wstrb, (%(port)d + 7) / 8);
+      data.push_back(d);
+    }
+    while (!addresses.empty() && !data.empty()) {
+      uint64_t a = addresses.front();
+      bool good = a + %(port)d <= size;
+      if (good) for (int i = 0; i < %(port)d; i++)
+        if (data.front().strobe[i / 64] >> (i %% 64) & 1) memory[a + i] = data.front().bytes[i];
+      answers.push_back({when(cycle), good ? 0 : 2});
+      addresses.pop_front(); data.pop_front();
+    }
+  }
+};
+extern "C" void memory_attach(Extension* e, uint8_t* memory, uint64_t size, uint64_t latency, uint64_t spread,
+                              uint64_t stall, uint64_t seed) {
+  e->memory = memory; e->size = size; e->latency = latency; e->spread = spread; e->stall = stall;
+  e->state = seed * 0x9E3779B97F4A7C15ULL + 88172645463325252ULL;
+}
+"""
+
+
+@dataclass
+class Outcome:
+    """How a program ended: `cause` is None if it halted; `at` is the instruction the sequencer was at."""
+
+    codes: list[int]
+    cause: int | None
+    at: int
+    cycles: int
+    counters: dict[str, int]
+
+
+class CoreSimulation:
+    """A core with `memory` (uint8, kept by reference). `latency`: cycles of an access, plus up to `spread` at random;
+    `stall`: probability per cycle that a channel of the memory is not ready."""
+
+    def __init__(
+        self,
+        core: Core,
+        memory: NDArray[np.uint8],
+        latency: int = 20,
+        spread: int = 0,
+        stall: float = 0.0,
+        seed: int = 1,
+    ) -> None:
+        self.memory, self.core = memory, core
+        self.sim: Simulation = simulate(core, extension=MEMORY % {"port": core.core.port_bytes})
+        self.registers = {r.name: r.address for r in csr_map()}
+        self.sim.foreign.memory_attach(
+            ctypes.c_void_p(self.sim.extension), ctypes.c_void_p(memory.ctypes.data), ctypes.c_uint64(len(memory)),
+            ctypes.c_uint64(latency), ctypes.c_uint64(spread), ctypes.c_uint64(int(stall * 2**32)),
+            ctypes.c_uint64(seed),
+        )  # fmt: skip
+
+    def write(self, name: str, value: int) -> None:
+        """Write a host register."""
+        s = self.sim
+        for port, v in (("s_awaddr", self.registers[name]), ("s_wdata", value), ("s_wstrb", 15)):
+            s.poke(port, v)
+        for port in ("s_awvalid", "s_wvalid", "s_bready"):
+            s.poke(port, 1)
+        s.step()
+        s.poke("s_awvalid", 0)
+        s.poke("s_wvalid", 0)
+        s.step()
+        s.poke("s_bready", 0)
+
+    def read(self, name: str) -> int:
+        """Read a host register."""
+        s = self.sim
+        s.poke("s_araddr", self.registers[name])
+        s.poke("s_arvalid", 1)
+        s.step()
+        s.poke("s_arvalid", 0)
+        s.eval()
+        value = s.peek("s_rdata")
+        s.poke("s_rready", 1)
+        s.step()
+        s.poke("s_rready", 0)
+        return value
+
+    def count(self, name: str) -> int:
+        """A performance counter."""
+        low = self.read(f"{name}_low")
+        return low | self.read(f"{name}_high") << 32
+
+    def run(
+        self,
+        program: Sequence[int],
+        base: int,
+        arguments: Sequence[int] = (),
+        limit: int = 1_000_000,
+        chunk: int = 200,
+    ) -> Outcome:
+        """Place the program at byte `base`, ring the doorbell, and serve interrupts until it halts or traps.
+
+        Raises DoesNotHold after `limit` cycles.
+        """
+        code = np.frombuffer(binary(program), np.uint8)
+        self.memory[base : base + len(code)] = code
+        self.write("program_low", base & 0xFFFFFFFF)
+        self.write("program_high", base >> 32)
+        for i, value in enumerate(arguments):
+            self.write(f"argument{i}_low", value & 0xFFFFFFFF)
+            self.write(f"argument{i}_high", value >> 32 & 0xFFFF)
+        self.write("enable", 1)
+        self.write("doorbell", 1)
+        start, codes = self.sim.cycle, []
+        while True:
+            self.sim.step(chunk)
+            if self.sim.peek("irq"):
+                status = self.read("status")
+                trapped = status >> 2 & 1
+                if not trapped:
+                    codes.append(self.read("code"))
+                if not status & 1:
+                    self.write("acknowledge", 1)
+                    break
+                self.write("acknowledge", 1)
+            if self.sim.cycle - start > limit:
+                raise DoesNotHold(
+                    f"core: {limit} cycles without an end, at instruction {self.read('at')}, status {self.read('status')}"
+                )
+        return Outcome(
+            codes, self.read("cause") if trapped else None, self.read("at"), self.count("cycles"),
+            {name: self.count(name) for name in COUNTERS},
+        )  # fmt: skip
