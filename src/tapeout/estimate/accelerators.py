@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 from tapeout.estimate.engines import Engine
 from tapeout.estimate.machine import ARITHMETIC, Machine, Network, Overheads, Power, Sustained
 from tapeout.estimate.parameters import Parameters
@@ -129,7 +129,7 @@ def parse_accelerator(table: dict[str, object], where: object, key: str) -> Acce
     quantities = read_quantities(sections, where)
     for need, unit in _NEEDED.items():
         if need not in quantities:
-            raise InputError(where, need, "nothing", f"a quantity in {unit}")
+            raise InputError(where, need, Phrase("nothing"), f"a quantity in {unit}")
         try:
             low = quantities[need].low * quantities[need].factor(unit)
         except ValueError:

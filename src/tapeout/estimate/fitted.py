@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 from tapeout.estimate.parameters import ALL, Parameters
 from tapeout.fields import Fields
 from tapeout.files import read_toml, write_atomic
@@ -37,12 +37,12 @@ def parse(table: dict[str, Any], where: object) -> Parameters:
     listed = top.section("parameters")
     for name, entry in listed.sections():
         if name not in ALL:
-            raise listed.fail(name, "an unknown parameter", "one of the model's parameters")
+            raise listed.fail(name, Phrase("an unknown parameter"), "one of the model's parameters")
         values[name] = entry.number("value", low=1e-15, high=1e9)
         deviations[name] = entry.number("deviation", low=0.0, high=10.0)
     for name in ALL:
         if name not in values:
-            raise InputError(where, f"parameters.{name}", "nothing", "a value")
+            raise InputError(where, f"parameters.{name}", Phrase("nothing"), "a value")
     provenance = {k: v for k, v in table.items() if k != "parameters"}
     return Parameters(values, deviations, provenance)
 

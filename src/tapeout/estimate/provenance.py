@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 from tapeout.estimate.calibration import calibrate
 from tapeout.estimate.parameters import Parameters
 from tapeout.estimate.prediction import architecture
@@ -25,7 +25,7 @@ def calibrated(rows: Sequence[Row]) -> Parameters:
     try:
         return calibrate(rows)
     except ValueError as e:
-        raise InputError("calibration", "rows", "nothing", f"rows that can be used ({e})") from None
+        raise InputError("calibration", "rows", Phrase("nothing"), f"rows that can be used ({e})") from None
 
 
 def with_provenance(parameters: Parameters, tables: Mapping[Path, Sequence[Row]]) -> Parameters:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tapeout.errors import InputError, TapeoutError
+from tapeout.errors import InputError, Phrase, TapeoutError
 from tapeout.estimate.accelerators import Accelerator, accelerator
 from tapeout.estimate.deployments import wait_steps
 from tapeout.estimate.engines import generation
@@ -83,7 +83,7 @@ class Models:
         self._own: dict[str, Path] = {}
         if folder is not None:
             if not folder.is_dir():
-                raise InputError(folder, "", "nothing there", "a folder of Hugging Face configs")
+                raise InputError(folder, "", Phrase("nothing there"), "a folder of Hugging Face configs")
             for path in sorted([*folder.glob("*.json"), *folder.glob("**/config.json")]):
                 for name in _names(path.relative_to(folder), folder.resolve().name):
                     self._own.setdefault(name, path)
@@ -142,13 +142,13 @@ def read_rows(path: Path, models: Models) -> list[Row]:
     try:
         for i, record in enumerate(reader):
             if i >= MAX_ROWS:
-                raise InputError(path, "rows", f"more than {MAX_ROWS}", "fewer")
+                raise InputError(path, "rows", Phrase(f"more than {MAX_ROWS}"), "fewer")
             labels = {(k or "").strip(): (v or "").strip() for k, v in record.items() if isinstance(v, str)}
             rows.append(_row(i + 2, kind, labels, models))
     except csv.Error as e:
         raise InputError(path, f"line {reader.line_num}", str(e), "CSV") from None
     if not rows:
-        raise InputError(path, "rows", "nothing", "at least one row")
+        raise InputError(path, "rows", Phrase("nothing"), "at least one row")
     return rows
 
 

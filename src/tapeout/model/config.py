@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tapeout.errors import Phrase
 from tapeout.fields import Fields
 from tapeout.model.architecture import Activation, GroupedQueryAttention
 from tapeout.model.quantisation import PLAIN, Storage, read_storage
@@ -75,7 +76,9 @@ class Config(Fields):
         """The kind of each layer: `layer_types`, else `default`."""
         types = self.array("layer_types", default, longest=MAX_LAYERS)
         if len(types) != self.layers:
-            raise self.fail("layer_types", f"{len(types)} entries", f"{self.layers}, one for each layer")
+            raise self.fail(
+                "layer_types", Phrase(f"{len(types)} entries"), f"{self.layers}, one for each layer"
+            )
         for i, kind in enumerate(types):
             if kind not in choices:
                 raise self.fail(f"layer_types[{i}]", kind, f"one of {', '.join(choices)}")

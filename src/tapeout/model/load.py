@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 from tapeout.files import parse_json, read_json
 from tapeout.model import catalog, demo
 from tapeout.model.architecture import Model
@@ -37,7 +37,7 @@ def load(source: str | Path) -> Model:
     except (OSError, ValueError):  # a name that cannot be a path
         raise InputError("model", "", str(source), "a shipped model, a folder or a config.json") from None
     if isinstance(source, Path) or str(source).endswith(".json") or str(source).startswith((".", "/", "~")):
-        raise InputError(source, "", "nothing there", "a folder with a config.json, or a config.json")
+        raise InputError(source, "", Phrase("nothing there"), "a folder with a config.json, or a config.json")
     return _shipped(str(source))
 
 
@@ -51,5 +51,5 @@ def from_config(table: Mapping[str, Any], where: object, name: str) -> Model:
     """The model of a parsed config.json; `where` names it in messages."""
     model = replace(read(table, where), name=name)
     if model.parameters > MAX_PARAMETERS:
-        raise InputError(where, "", f"{model.parameters} parameters", f"at most {MAX_PARAMETERS}")
+        raise InputError(where, "", Phrase(f"{model.parameters} parameters"), f"at most {MAX_PARAMETERS}")
     return model

@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.errors import InputError
+from tapeout.errors import InputError, Phrase
 from tapeout.serving.costs import StepCosts
 from tapeout.serving.policy import EnginePolicy
 from tapeout.serving.requests import Requests
@@ -47,7 +47,7 @@ class Shape:
         """The shape of a load, thinned evenly to at most `samples` requests."""
         n = len(requests)
         if n == 0:
-            raise InputError(requests.source, "", "no requests", "at least one")
+            raise InputError(requests.source, "", Phrase("no requests"), "at least one")
         rows = np.unique(np.linspace(0, n - 1, min(n, samples)).astype(int))
         prompt = requests.prompt[rows].astype(float)
         return Shape(

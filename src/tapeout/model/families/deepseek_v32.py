@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tapeout.errors import Phrase
 from tapeout.model.architecture import LatentAttention, Layer, Model
 from tapeout.model.config import MAX_LAYERS, Config
 from tapeout.model.families.common import Weights, decoder
@@ -22,7 +23,7 @@ def read(c: Config) -> Model:
         index_interleaved=c.boolean("indexer_rope_interleave", c.model_type == "glm_moe_dsa"),
     )
     if attention.q_rank is None:
-        raise c.fail("q_lora_rank", "nothing", "a rank: the indexer reads the compressed query")
+        raise c.fail("q_lora_rank", Phrase("nothing"), "a rank: the indexer reads the compressed query")
     reused = replace(attention, index_heads=0, index_dim=0)  # the selection of an earlier layer
     kinds = c.array("indexer_types", ["full"] * c.layers, longest=MAX_LAYERS)
     if len(kinds) != c.layers or any(kind not in ("full", "shared") for kind in kinds):
