@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -37,7 +38,7 @@ def _on_ray(function: Callable[[T], R], items: Sequence[T], address: str) -> Ite
         import ray as library
     except ImportError:
         raise MissingDependency("--ray", "ray") from None
-    library.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
+    library.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         task: Any = library.remote(function)
         waiting = [task.remote(item) for item in items]
