@@ -9,14 +9,18 @@ import argparse
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib.wiring import In
 
 from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.arbiter import Arbiter
-from tapeout.chip.rtl.block import Block, verilog
+from tapeout.chip.rtl.block import Block, place, verilog
 from tapeout.chip.rtl.dot_unit import DotUnit
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.fp32_add import Fp32Add
@@ -25,6 +29,7 @@ from tapeout.chip.rtl.function_unit import FunctionUnit
 from tapeout.chip.rtl.matrix_engine import Command, MatrixEngine
 from tapeout.chip.rtl.quantiser import Quantiser
 from tapeout.chip.rtl.reducer import Reducer
+from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.secded import SecdedDecode, SecdedEncode
 from tapeout.chip.rtl.skid import Skid
 from tapeout.chip.rtl.topk import TopK
@@ -35,6 +40,47 @@ from tapeout.simulator.rtl import build
 from tapeout.simulator.rtl.simulation import Simulation, pack, simulate
 
 BOTH = ("mxfp4", "mxint8")
+
+
+class UnitWithAccumulators(Block):
+    """A dot unit, its accumulators, and the loop between them, which is a path of its own."""
+
+    module_name = "unit_with_accumulators"
+
+    def __init__(self) -> None:
+        self.unit, self.file = DotUnit(BOTH, 2), AccumulatorFile(16, 2)
+        self.sides = {"unit": self.unit, "file": self.file}
+        inside = {("unit", "accumulator"), ("unit", "sums"), ("file", "operand"), ("file", "sums")}
+        self.ours = [
+            (side, name)
+            for side, b in self.sides.items()
+            for name in b.signature.members
+            if (side, name) not in inside
+        ]
+        super().__init__(
+            {f"{side}_{name}": self.sides[side].signature.members[name] for side, name in self.ours}
+        )
+
+    def placed(self) -> Iterable[Block]:
+        return (self.unit, self.file)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        placed = {side: place(m, side, block) for side, block in self.sides.items()}
+        for side, name in self.ours:
+            outer, inner = getattr(self, f"{side}_{name}"), getattr(placed[side], name)
+            if self.sides[side].signature.members[name].flow == In:
+                m.d.comb += inner.eq(outer)
+            else:
+                m.d.comb += outer.eq(inner)
+        m.d.comb += [
+            placed["unit"].accumulator.eq(placed["file"].operand),
+            placed["file"].sums.eq(placed["unit"].sums),
+        ]
+        return m
+
+
+ENGINE = MatrixEngine(4, 4, 8)
 BLOCKS: dict[str, Block] = {
     "dot unit, MXFP4": DotUnit(("mxfp4",), 1),
     "dot unit, MXFP4 at double rate": DotUnit(("mxfp4",), 2),
@@ -43,6 +89,9 @@ BLOCKS: dict[str, Block] = {
     "weight column": WeightColumn(BOTH, 2, 32),
     "activation row": ActivationRow(32),
     "accumulator file, 16 × 2": AccumulatorFile(16, 2),
+    "dot unit, both, with 16 × 2 accumulators": UnitWithAccumulators(),
+    "matrix engine 4 × 4, control only": ENGINE,
+    "scratchpad 8 × 512 × 32 B, without SRAM": Scratchpad(8, 512, 32, (4, 1, 1, 1)),
     "FP32 add": Fp32Add(),
     "FP32 multiply": Fp32Mul(),
     "function unit": FunctionUnit(),
@@ -110,7 +159,8 @@ def main() -> None:
         for name, block in BLOCKS.items():
             if wanted and not any(w in name for w in wanted):
                 continue
-            r = synthesise(verilog(block), args.liberty)
+            boxes = tuple(b.module_name for b in block.placed()) if block is ENGINE else ()
+            r = synthesise(verilog(block), args.liberty, boxes=boxes)
             print(
                 f"{name:42} {r.area_um2:9.1f} {r.cells:7d} {r.flip_flops:6d} {r.period_ns:9.3f}", flush=True
             )

@@ -61,23 +61,25 @@ def synthesise(design: Verilog, liberty: Path, target_ns: float = 0.8, register_
     """Map `design`, flattened, by the smallest strategy that meets `target_ns` (the fastest if none does).
 
     `register_ns`: clock-to-output plus set-up of the flip-flop (0.071 + 0.010 ns for ASAP7's DFFHQNx1 at
-    20 ps slew and 2.9 fF, from its tables, rounded up). Raises InputError for a bad library.
+    20 ps slew and 2.9 fF, from its tables, rounded up). `boxes`: modules left out of area and delay; memory
+    macros always are. Raises InputError for a bad library.
     """
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
         text = liberty_text(liberty)
         (at / "lib.lib").write_text(text)
         (at / "d.v").write_text(design.text)
-        results = []
+        results: list[Result] = []
+        left_out = tuple(b for b in ("sram_1rw", *boxes) if f"module {b}" in design.text)
         for script in STRATEGIES:
             (at / "abc").write_text(script)
-            results.append(_map(design.top, at, "asap7" in text[:2000].lower(), register_ns))
+            results.append(_map(design.top, at, "asap7" in text[:2000].lower(), register_ns, left_out))
             if results[-1].period_ns <= target_ns:
                 return results[-1]
         return min(results, key=lambda r: r.period_ns)
 
 
-def _map(top: str, at: Path, asap7: bool, register_ns: float) -> Result:
+def _map(top: str, at: Path, asap7: bool, register_ns: float, boxes: tuple[str, ...]) -> Result:
     from pyosys import libyosys
 
     ys = libyosys.Design()
@@ -86,6 +88,9 @@ def _map(top: str, at: Path, asap7: bool, register_ns: float) -> Result:
         ys.run_pass(f"tee {'-q -o ' + str(at / log) if log else '-q'} {command}")
 
     run(f"read_verilog {at}/d.v")
+    run(f"hierarchy -top {top}")
+    for box in boxes:  # by attribute: parameters have given the module other names
+        run(f"blackbox {box} $paramod*{box}*")
     run(f"synth -flatten -noabc -top {top}")
     run("techmap")
     run("opt -fast -full")
