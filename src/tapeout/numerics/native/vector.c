@@ -86,11 +86,6 @@ void tp_softmax(const float *x, int64_t rows, int64_t n, float *out) {
     rows_loop(softmax_row, &j, n * 8);
 }
 
-static inline float least(float a, float b) {
-    if (a != a || b != b) return tp_float(0x7FC00000u);
-    return tp_key(a) <= tp_key(b) ? a : b;
-}
-
 static inline float most(float a, float b) {
     if (a != a || b != b) return tp_float(0x7FC00000u);
     return tp_key(a) >= tp_key(b) ? a : b;
@@ -104,10 +99,13 @@ static void gate_row(vector_job *j, int64_t r) {
         gate[i] = j->interleaved ? x[2 * i] : x[i];
         up[i] = j->interleaved ? x[2 * i + 1] : x[n + i];
     }
+    const float limit = j->limit;
     if (j->kind == 3) {
         for (int64_t i = 0; i < n; i++) {
-            gate[i] = least(gate[i], j->limit);
-            up[i] = most(least(up[i], j->limit), -j->limit) + 1.0f;
+            /* the limit is not zero, so a comparison orders as totalOrder does; a NaN stays */
+            gate[i] = limit < gate[i] ? limit : gate[i];
+            float u = limit < up[i] ? limit : up[i];
+            up[i] = (-limit > u ? -limit : u) + 1.0f;
             z[i] = gate[i] * 1.702f;
         }
     } else if (j->kind == 1) {
