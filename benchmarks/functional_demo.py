@@ -92,7 +92,16 @@ def main() -> None:
     }
     rounded = {name: {k: round(v) for k, v in rates.items()} for name, rates in best.items()}
     ratios = {k: round(v, 2) for k, v in ratio.items()}
-    print(json.dumps({"threads": o.threads, **rounded, "times_transformers": ratios, "load_average": os.getloadavg()[0]}))
+    print(
+        json.dumps(
+            {
+                "threads": o.threads,
+                **rounded,
+                "times_transformers": ratios,
+                "load_average": os.getloadavg()[0],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
