@@ -57,7 +57,9 @@ def test_gas_replaces_the_grid_exactly_where_it_is_cheaper() -> None:
 def test_a_battery_moves_energy_only_if_the_spread_pays_for_its_loss() -> None:
     price = np.full((12, 24), 20.0)
     price[:, 17:21] = 200.0
-    p = least_cost(site(price=price, limits=NONE | {"battery": 30.0}, capital={**site().capital, "battery": 1000.0}))
+    p = least_cost(
+        site(price=price, limits=NONE | {"battery": 30.0}, capital={**site().capital, "battery": 1000.0})
+    )
     assert p.capacity["battery"] == pytest.approx(30.0)
     moved = p.hours["discharge"].sum()
     assert p.hours["charge"].sum() == pytest.approx(moved / 0.85)
@@ -100,7 +102,9 @@ def test_joules_add_up_every_hour(
         assert -1e-6 <= v <= (connection if k == "grid" else s.limits[k]) + 1e-6
     h = p.hours
     supplied = h["grid"] + h["gas"] + h["solar"] + h["wind"] + h["discharge"] - h["charge"] + h["shed"]
-    np.testing.assert_allclose(supplied.sum(axis=1), h["load"].sum(axis=1), rtol=1e-6)  # load moves within its day
+    np.testing.assert_allclose(
+        supplied.sum(axis=1), h["load"].sum(axis=1), rtol=1e-6
+    )  # load moves within its day
     losses = (h["charge"] - h["discharge"]).sum() * 365.25 / 24
     assert sum(p.energy.values()) + p.shed == pytest.approx(p.load + losses, rel=1e-6)
     assert np.all(h["grid"] <= connection + 1e-6)

@@ -97,7 +97,9 @@ def test_whole_delays_are_exact_and_negative_ones_look_ahead() -> None:
 
 def test_annuity_repays_its_loan() -> None:
     rate, years = 0.08, 7
-    payment = annuity(np.array([[1000.0]]), np.array([[rate / YEAR]]), np.array([[years * YEAR]]))[0, 0] * MONTH
+    payment = (
+        annuity(np.array([[1000.0]]), np.array([[rate / YEAR]]), np.array([[years * YEAR]]))[0, 0] * MONTH
+    )
     monthly = (1 + rate) ** (1 / 12) - 1
     left = 1000.0
     for _ in range(12 * years):

@@ -42,7 +42,9 @@ def test_capping_in_closed_form() -> None:
 
 
 @given(st.floats(0, 1), st.floats(0.1, 1), st.floats(0, 0.9), st.floats(0, 1), st.floats(0, 0.3))
-def test_work_is_done_moved_or_lost(swing: float, busy: float, idle: float, extra: float, shift: float) -> None:
+def test_work_is_done_moved_or_lost(
+    swing: float, busy: float, idle: float, extra: float, shift: float
+) -> None:
     day = 1 + swing * np.cos(np.arange(24) / 24 * 2 * np.pi)
     p = oversubscribe(day, busy, idle * 1000, 1000.0, extra, shift)
     assert p.work == pytest.approx((1 + extra) * (1 - p.lost), rel=1e-9)

@@ -10,7 +10,8 @@ from tapeout.fleet.network import clos
 
 
 @pytest.mark.parametrize(
-    ("endpoints", "radix", "tiers", "ports"), [(64, 64, 1, 1), (2048, 64, 2, 3), (65536, 64, 3, 5), (65537, 64, 4, 7)]
+    ("endpoints", "radix", "tiers", "ports"),
+    [(64, 64, 1, 1), (2048, 64, 2, 3), (65536, 64, 3, 5), (65537, 64, 4, 7)],
 )
 def test_tiers_of_a_fat_tree(endpoints: int, radix: int, tiers: int, ports: int) -> None:
     f = clos(endpoints, radix, 1.0)

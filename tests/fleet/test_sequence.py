@@ -18,7 +18,9 @@ def test_every_dimension_has_a_primitive_polynomial_of_its_own_and_odd_numbers()
         assert all(m % 2 == 1 and m < 2 ** (i + 1) for i, m in enumerate(first))
 
 
-@pytest.mark.parametrize(("polynomial", "primitive"), [(0b111, True), (0b1011, True), (0b11111, False), (0b101, False)])
+@pytest.mark.parametrize(
+    ("polynomial", "primitive"), [(0b111, True), (0b1011, True), (0b11111, False), (0b101, False)]
+)
 def test_primitive(polynomial: int, primitive: bool) -> None:
     assert is_primitive(polynomial) is primitive
 

@@ -69,7 +69,12 @@ capacity = st.lists(st.floats(0, 200), min_size=6, max_size=6).map(np.array)
 @settings(deadline=None, max_examples=40)
 @given(capacity, capacity, capacity, capacity, capacity, st.floats(0.5, 1.0))
 def test_chips_add_up_and_the_optimum_is_scipys(
-    dies: np.ndarray, memory: np.ndarray, packages: np.ndarray, racked: np.ndarray, power: np.ndarray, assembly: float
+    dies: np.ndarray,
+    memory: np.ndarray,
+    packages: np.ndarray,
+    racked: np.ndarray,
+    power: np.ndarray,
+    assembly: float,
 ) -> None:
     n = 6
     given_limits = limits(
@@ -114,5 +119,10 @@ def test_samples_solved_warm_equal_those_solved_cold() -> None:
     rng = np.random.default_rng(1)
     warm = SupplyProgram(10)
     for _ in range(20):
-        some = limits(10, dies=rng.uniform(20, 150, 10), packages=rng.uniform(20, 150, 10), assembly=float(rng.uniform(0.7, 1)))
+        some = limits(
+            10,
+            dies=rng.uniform(20, 150, 10),
+            packages=rng.uniform(20, 150, 10),
+            assembly=float(rng.uniform(0.7, 1)),
+        )
         np.testing.assert_allclose(warm.solve(some).short, SupplyProgram(10).solve(some).short, atol=1e-6)

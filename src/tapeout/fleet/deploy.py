@@ -164,10 +164,10 @@ class Supply:
         dies = by_year("wafers.capacity", "wafer/month") * 3 * started * learned * per_wafer
         stacks = v["own.stacks"]
         market = by_year("hbm.market", "stack/quarter") * v["hbm.allocation"] / stacks
-        shares = np.stack([_row(v[f"hbm.{x}.share"]) for x in VENDORS], axis=1)
+        shares = _columns([v[f"hbm.{x}.share"] for x in VENDORS])
         target = self._target(v, ends)
         wanted = np.diff(target, axis=1, prepend=0.0)
-        contracts = np.stack([_row(v[f"hbm.{x}.contract"]) for x in VENDORS], axis=1)
+        contracts = _columns([v[f"hbm.{x}.contract"] for x in VENDORS])
         market = late(market, "cowos.lead", "racking.lead")
         hbm = market[:, None, :] * shares[:, :, None]
         begun = late(
@@ -202,8 +202,9 @@ class Supply:
         return sum(c * w[None, :] for c, w in zip([np.zeros((1, 1)), *chips], weights, strict=True))
 
 
-def _row(x: Floats) -> Floats:
-    return x[:, 0]
+def _columns(parts: Sequence[Floats]) -> Floats:
+    """Scalars [samples or 1, 1] each, side by side."""
+    return np.concatenate(np.broadcast_arrays(*parts), axis=1)
 
 
 def _weights(points: Sequence[float], at: Floats) -> Floats:

@@ -28,6 +28,17 @@ def load_chip(source: str | Path) -> ChipSpec:
     return chips.load(source)
 
 
+def check(spec: ChipSpec, where: object) -> None:
+    """Raise InputError for a chip without HBM: the plan's supply is of chips packaged with it."""
+    if not spec.memory.kind.startswith("hbm"):
+        raise InputError(
+            where,
+            "memory.kind",
+            spec.memory.kind,
+            "hbm3e, hbm4 or another HBM: the plan buys it by the stack",
+        )
+
+
 def _derived(value: float, unit: str, source: str, low: float = 1.0, high: float = 1.0) -> Quantity:
     confidence = "medium" if low == high else "low"
     return Quantity(value, value * low, value * high, unit, source, confidence, "derived")  # type: ignore[arg-type]
@@ -41,11 +52,7 @@ def _from_table(name: str, unit: str, scale: float = 1.0) -> Quantity:
 
 
 def define_chip(g: Graph, spec: ChipSpec) -> None:
-    """Add chip.own.* and own.* to `g`. Raises InputError for a chip that is not sold by the package with HBM."""
-    if not spec.memory.kind.startswith("hbm"):
-        raise InputError(
-            "--chip", "memory.kind", spec.memory.kind, "a chip with HBM: the plan's supply is of such chips"
-        )
+    """Add chip.own.* and own.* to `g`."""
     view = shipped().nominal()
     design = as_designs(spec)
     total = float(np.ravel(area(design, view).total)[0])

@@ -19,6 +19,7 @@ from tapeout.fleet.formula import Month
 from tapeout.fleet.graph import Graph, Values
 from tapeout.fleet.scenario import Scenario
 from tapeout.fleet.service import Service, solve_all
+from tapeout.model import load
 from tapeout.physical.quantity import Quantity
 
 
@@ -84,6 +85,11 @@ def build(
         s = Scenario(**{**s.__dict__, "classes": dict.fromkeys(s.classes, model)})
     source = chip if chip is not None else s.chip
     spec = own.load_chip(source)
+    own.check(spec, "--chip" if chip is not None else f"{s.where}: own.chip")
+    for wanted in dict.fromkeys(s.classes.values()):
+        load(wanted)
+    for a in s.gpus:
+        accelerator(a)
     if services is None:
         progress("what each accelerator serves at equal latency")
         targets = {"own": str(source)} | {a: a for a in s.gpus}

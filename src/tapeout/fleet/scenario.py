@@ -243,12 +243,17 @@ def _site(key: str, s: Fields, start: Month, quantities: Mapping[str, Quantity])
 
 def _check(s: Scenario, f: Fields, given: set[str]) -> None:
     """What fields must be to each other."""
-    known_start = ("demand", "kind", "region", "service", "target", "schedule", "gpu", "revenue", "site")
-    for name in given:
-        if name not in tables() and name.split(".")[0] not in known_start:
+    for name in sorted(given - set(tables())):
+        form = _FORMS.get(_form(name))
+        if form is None:
             raise InputError(
                 s.where, name, Phrase("an unknown field"), "a field of the tables or of a scenario"
             )
+        if not unit(s.quantities[name].unit).like(unit(form)):
+            raise InputError(s.where, f"{name}.unit", s.quantities[name].unit, f"a unit like {form}")
+    for name in _needed(s):
+        if name not in s.quantities:
+            raise InputError(s.where, name, Phrase("nothing"), f"a quantity in {_FORMS[_form(name)]}")
     if not s.targets:
         raise f.fail("target", Phrase("nothing"), "own power by year: y2027 and so on")
     before = 0.0
@@ -263,11 +268,74 @@ def _check(s: Scenario, f: Fields, given: set[str]) -> None:
     total = sum(s.value(f"region.{r}.share", "1") for r in s.regions)
     if abs(total - 1) > 0.02:
         raise InputError(s.where, "region", Phrase(f"shares that sum to {total:g}"), "shares that sum to 1")
-    for r in s.regions:
-        if s.value(f"region.{r}.swing", "1") > 1:
-            raise InputError(
-                s.where, f"region.{r}.swing", s.value(f"region.{r}.swing", "1"), "a number up to 1"
-            )
+    for name in [*(f"region.{r}.swing" for r in s.regions), *(f"kind.{c}.cached" for c in s.classes)]:
+        if s.value(name, "1") > 0.999:
+            raise InputError(s.where, name, s.value(name, "1"), "a share below 1")
+
+
+# The fields of a scenario beyond those of the tables, with a unit each is like; * is a name of the scenario's own.
+_FORMS = {
+    "demand.users_start": "user",
+    "demand.users_growth": "1/year",
+    "demand.users_ceiling": "user",
+    "demand.slowing": "1/year",
+    "demand.other_work": "1",
+    "demand.other_growth": "1/year",
+    "demand.headroom": "1",
+    "kind.*.per_user": "request/(user·day)",
+    "kind.*.rate": "request/s",
+    "kind.*.growth": "1/year",
+    "kind.*.prompt": "token/request",
+    "kind.*.cached": "1",
+    "kind.*.output": "token/request",
+    "kind.*.tpot": "s/token",
+    "kind.*.ttft": "s",
+    "region.*.share": "1",
+    "region.*.longitude": "1",
+    "region.*.swing": "1",
+    "service.*": "1",
+    "target.*": "W",
+    "schedule.tape_out_slip": "month",
+    "schedule.grid_slip": "month",
+    "gpu.*.installed": "chip",
+    "gpu.*.added": "chip/year",
+    "gpu.*.progress": "1/year",
+    "revenue.per_user": "USD/(user·year)",
+    "revenue.per_user_growth": "1/year",
+    "revenue.growth_slowing": "1/year",
+    "revenue.input_price": "USD/token",
+    "revenue.cached_price": "USD/token",
+    "revenue.output_price": "USD/token",
+    "revenue.price_fall": "1/year",
+    "site.*.connection.*.power": "W",
+    "site.*.build.solar": "W",
+    "site.*.build.wind": "W",
+    "site.*.build.battery": "W",
+}
+_OPEN = ("kind", "region", "service", "target", "gpu", "site")
+
+
+def _form(name: str) -> str:
+    """The name with what the scenario calls things replaced by *."""
+    parts = name.split(".")
+    if parts[0] in _OPEN and len(parts) > 1:
+        parts[1] = "*"
+    if parts[0] == "site" and len(parts) == 5:
+        parts[3] = "*"
+    return ".".join(parts)
+
+
+def _needed(s: Scenario) -> list[str]:
+    """Every field that a scenario must have."""
+    found = [k for k in _FORMS if "*" not in k]
+    for c in s.classes:
+        found += [f"kind.{c}.{k}" for k in ("growth", "prompt", "cached", "output", "tpot", "ttft")]
+        if f"kind.{c}.rate" not in s.quantities:
+            found.append(f"kind.{c}.per_user")
+    found += [f"region.{r}.{k}" for r in s.regions for k in ("share", "longitude", "swing")]
+    found += [f"gpu.{a}.{k}" for a in s.gpus for k in ("installed", "added", "progress")]
+    found += [f"service.attained_{a}" for a in s.accelerators]
+    return found + [f"site.{x.name}.build.{k}" for x in s.sites for k in ("solar", "wind", "battery")]
 
 
 def _check_power(s: Scenario) -> None:

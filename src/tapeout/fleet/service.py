@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.chip.spec import ChipSpec
-from tapeout.errors import DoesNotHold, InputError
+from tapeout.errors import DoesNotHold, InputError, TapeoutError
 from tapeout.estimate.engines import ENGINES
 from tapeout.model import load
 from tapeout.model.architecture import Model
@@ -311,8 +311,22 @@ def solve_all(
     accelerators: Mapping[str, str], loads: Mapping[str, Load], pool: Executor | None = None
 ) -> dict[tuple[str, str], Service]:
     """Every accelerator {name: target} for every load {class: load}."""
-    pairs = [(a, c) for a in accelerators for c in loads]
-    wanted = [accelerators[a] for a, _ in pairs]
-    each = [loads[c] for _, c in pairs]
-    found = pool.map(solve, wanted, each) if pool is not None else map(solve, wanted, each)
-    return dict(zip(pairs, found, strict=True))
+    jobs = {(a, c): (accelerators[a], loads[c]) for a in accelerators for c in loads}
+    new = [j for j in dict.fromkeys(jobs.values()) if j not in _SOLVED or j[0].endswith(".toml")]
+    each = (pool.map if pool is not None else map)(_guarded, [j[0] for j in new], [j[1] for j in new])
+    for job, found in zip(new, each, strict=True):
+        if isinstance(found, str):  # not every error can travel between processes
+            raise DoesNotHold(found)
+        _SOLVED[job] = found
+    return {pair: _SOLVED[job] for pair, job in jobs.items()}
+
+
+_SOLVED: dict[tuple[str, Load], Service] = {}  # what shipped accelerators serve does not change; files may
+
+
+def _guarded(accelerator: str, load_: Load) -> Service | str:
+    """`solve`, its error as text."""
+    try:
+        return solve(accelerator, load_)
+    except TapeoutError as e:
+        return str(e)
