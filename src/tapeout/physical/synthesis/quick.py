@@ -57,7 +57,13 @@ def liberty_text(path: Path) -> str:
     return text
 
 
-def synthesise(design: Verilog, liberty: Path, target_ns: float = 0.8, register_ns: float = 0.085) -> Result:
+def synthesise(
+    design: Verilog,
+    liberty: Path,
+    target_ns: float = 0.8,
+    register_ns: float = 0.085,
+    boxes: tuple[str, ...] = (),
+) -> Result:
     """Map `design`, flattened, by the smallest strategy that meets `target_ns` (the fastest if none does).
 
     `register_ns`: clock-to-output plus set-up of the flip-flop (0.071 + 0.010 ns for ASAP7's DFFHQNx1 at
