@@ -157,3 +157,32 @@ def deciding(plan: Plan, output: str, samples: Samples | None, count: int = 8) -
         index = first_order(samples, output)
         found = [k for k in sorted(index, key=lambda k: -index[k])[:count] if index[k] > 0.004]
     return found + [n for n in ALWAYS if n in reach and n not in found]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A fleet in which own chips take `share` of the planned power and each rival does the rest of their work: the
+    saving against that rival doing all of it, USD, and own chips delivered."""
+
+    share: float
+    chips: float
+    saving: Mapping[str, float]
+
+
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+def mixes(plan: Plan) -> list[Mix]:
+    """Mixed fleets: less of the own programme, the same NRE."""
+    s = plan.scenario
+    q = {n: plan.graph.nodes[n].quantity for n in (f"target.y{y}" for y in s.targets)}
+    changed = {n: np.array(SHARES) * x.value for n, x in q.items() if x is not None}
+    v = plan.graph.evaluate(changed)
+    return [
+        Mix(
+            share,
+            float(v["deliveries.own"][i].sum()),
+            {a: float(v[f"versus.{a}.npv"][i, 0]) for a in s.gpus},
+        )
+        for i, share in enumerate(SHARES)
+    ]

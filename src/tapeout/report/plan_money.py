@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tapeout.fleet.output import in_unit, month_word, years
 from tapeout.fleet.plan import Plan
 from tapeout.fleet.risk import Samples, quantiles
-from tapeout.report.charts import Option, axis, colour, function, lines, stacked_bars
+from tapeout.fleet.stress import mixes
+from tapeout.report.charts import Option, axis, function, lines, stacked_bars
 from tapeout.report.markup import Markup, tag
 from tapeout.report.numbers import figures, percent
 from tapeout.report.page import callout, chart_figure, fold, table
@@ -112,6 +115,7 @@ def versus(plan: Plan, samples: Samples | None) -> list[Markup]:
             "is bought only as needed, in rented sites, at prices that fall with its later generations.",
         )
     )
+    found.append(mixed(plan))
     return found
 
 
@@ -121,13 +125,13 @@ def _paths(plan: Plan) -> Markup:
     drawn = []
     for i, a in enumerate(s.gpus):
         path = np.cumsum(in_unit(plan, f"versus.{a}.discounted")[0]) / 1e9
-        points = [(t / 12 + s.start.year + (s.start.month - 1) / 12, float(v)) for t, v in enumerate(path)]
+        points = month_points(plan, path)
         drawn.append((f"against {a.upper()}", points, {"colour": COLOURS[i], "points": 0, "width": 2.4}))
     option = lines(
         drawn,
-        year_axis(s.start.year),
+        month_axis(plan),
         axis("B$ saved so far, present value", gap=46) | {"axisLabel": {"formatter": function("plain")}},
-        tooltip=(("year", 0, ""), ("B$", 1, "")),
+        tooltip=(("B$", 1, ""),),
     )
     return chart_figure(
         "saving",
@@ -137,9 +141,24 @@ def _paths(plan: Plan) -> Markup:
     )
 
 
-def year_axis(first: int) -> Option:
-    """A value axis of calendar years."""
-    return axis("year", low=first) | {"axisLabel": {"formatter": "{value}"}, "scale": True, "minInterval": 1}
+def month_axis(plan: Plan) -> Option:
+    """An axis of the plan's months, labelled each January."""
+    start = plan.scenario.start
+    names = [str(start.plus(i).year) for i in range(plan.scenario.months)]
+    offset = (1 - start.month) % 12
+    return {
+        "type": "category",
+        "data": names,
+        "axisLabel": {"interval": 11, "showMinLabel": offset == 0},
+        "axisTick": {"interval": 11},
+        "boundaryGap": False,
+    }
+
+
+def month_points(plan: Plan, values: Any) -> list[tuple[int, float, str]]:
+    """Points of a monthly series: index, value, and the month for the tooltip."""
+    wide = np.broadcast_to(np.ravel(values), (plan.scenario.months,))
+    return [(i, float(v), str(plan.scenario.start.plus(i))) for i, v in enumerate(wide)]
 
 
 def year_bars(
@@ -252,8 +271,6 @@ def fan(
     data = samples.series[name].astype(float)
     if cumulative:
         data = np.cumsum(data, axis=1)
-    start = plan.scenario.start
-    at = [start.year + (start.month - 1 + t) / 12 for t in range(data.shape[1])]
     drawn = []
     for q, look in (
         (0.95, {"colour": "muted", "points": 0, "width": 1}),
@@ -263,14 +280,31 @@ def fan(
         (0.05, {"colour": "muted", "points": 0, "width": 1}),
     ):
         values = np.quantile(data, q, axis=0) / scale
-        drawn.append((f"{100 * q:g} %", list(zip(at, values.tolist(), strict=True)), look))
+        drawn.append((f"{100 * q:g} %", month_points(plan, values), look))
     return lines(
         drawn,
-        year_axis(start.year),
+        month_axis(plan),
         axis(label, gap=50) | {"axisLabel": {"formatter": function("plain")}},
-        tooltip=(("year", 0, ""), (label, 1, "")),
+        tooltip=((label, 1, ""),),
         right=60,
     )
 
 
-__all__ = ["colour", "fan", "money", "versus", "year_bars"]
+def mixed(plan: Plan) -> Markup:
+    """Fleets of own chips and a rival's, by the share of the programme that is carried out."""
+    rivals = plan.scenario.gpus
+    rows = [
+        [percent(m.share), figures(m.chips / 1e6), *(figures(m.saving[a] / 1e9) for a in rivals)]
+        for m in mixes(plan)
+    ]
+    return table(
+        [
+            "Of the planned power",
+            "Own chips, M",
+            *(f"Saving with {a.upper()} for the rest, B$" for a in rivals),
+        ],
+        rows,
+        numeric=range(3 + len(rivals)),
+        caption="Mixed fleets: own chips in a part of the planned power, the rival doing the rest of their work. "
+        "NRE is the same whatever the share.",
+    )

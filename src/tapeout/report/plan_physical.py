@@ -14,9 +14,9 @@ from tapeout.report.charts import Option, axis, colour, function, lines
 from tapeout.report.markup import Markup, tag
 from tapeout.report.numbers import figures, percent
 from tapeout.report.page import chart_figure, fold, table
-from tapeout.report.plan_money import COLOURS, year_axis, year_bars
+from tapeout.report.plan_money import COLOURS, month_axis, month_points, year_bars
 
-OVERSUBSCRIBED = (0.0, 0.3, 0.6, 0.9, 1.2)
+OVERSUBSCRIBED = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def build_out(plan: Plan) -> list[Markup]:
@@ -41,15 +41,13 @@ def build_out(plan: Plan) -> list[Markup]:
     rows.append(["Energy, own fleet, TWh", *(figures(years(plan, "energy.own")[y] / 1e6) for y in shown)])
     rows.append(["CO₂, own fleet, Mt", *(figures(years(plan, "carbon.own")[y] / 1e6) for y in shown)])
     need = {"own chips, to serve all demand": "need.own", "own chips in service": "fleet.own"}
-    start = s.start
-    at = [start.year + (start.month - 1 + t) / 12 for t in range(s.months)]
     drawn = []
     for i, (label, name) in enumerate(need.items()):
         values = np.broadcast_to(in_unit(plan, name), (1, s.months))[0] * watts / 1e9
         drawn.append(
             (
                 label,
-                list(zip(at, values.tolist(), strict=True)),
+                month_points(plan, values),
                 {"colour": ("muted", "accent")[i], "points": 0, "width": 2.4},
             )
         )
@@ -60,11 +58,11 @@ def build_out(plan: Plan) -> list[Markup]:
         site_lines.append(
             (
                 label,
-                list(zip(at, values.tolist(), strict=True)),
+                month_points(plan, values),
                 {"colour": COLOURS[i % 8], "points": 0, "width": 2},
             )
         )
-    x = year_axis(start.year)
+    x = month_axis(plan)
     y = axis("GW", gap=40) | {"axisLabel": {"formatter": function("plain")}}
     return [
         table(["End of year", *map(str, shown)], rows, numeric=range(1, len(shown) + 1)),
@@ -73,11 +71,11 @@ def build_out(plan: Plan) -> list[Markup]:
             [
                 (
                     "Own fleet and what all demand would take",
-                    lines(drawn, x, y, tooltip=(("year", 0, ""), ("GW", 1, "")), right=190),
+                    lines(drawn, x, y, tooltip=(("GW", 1, ""),), right=190),
                 ),
                 (
                     "Power connected at each site",
-                    lines(site_lines, x, y, tooltip=(("year", 0, ""), ("GW", 1, "")), right=150),
+                    lines(site_lines, x, y, tooltip=(("GW", 1, ""),), right=150),
                 ),
             ],
             label="Show ",

@@ -220,6 +220,7 @@ def _groups(groups: Mapping[str, Mapping[str, GroupIndex]]) -> Markup:
             unit="",
             name="share of the variance",
         )
+        option["grid"] = {"left": 40, "right": 24, "top": 40, "bottom": 34, "containLabel": True}
         title = "The whole plan" if output == "npv" else f"Saving against {output.split('.')[1].upper()}"
         variants.append((title, option))
     return chart_figure(
