@@ -10,23 +10,27 @@ since other work on the machine only ever lowers them.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import endpoint_load
 from tapeout.serving.endpoint.server import Running, running
 from tapeout.serving.endpoint.settings import Settings
 from tapeout.serving.simulate import simulate
 from tapeout.serving.synthetic import ClosedLoop, Lengths
 
-LOAD = Path(__file__).with_name("endpoint_load.py")
+LOAD = Path(endpoint_load.__file__)
 PROMPT = 32
+PACE = 5000.0  # wall seconds to a chip second
 
 
 def load(at: Running, streams: int, requests: int, output: int, seed: int) -> dict[str, Any]:
@@ -42,15 +46,21 @@ def load(at: Running, streams: int, requests: int, output: int, seed: int) -> di
     return found
 
 
-def bare(at: Running, batch: int, steps: int) -> float:
-    """Seconds of a decode step of the backend alone, in batches as the endpoint runs them."""
+def bare(at: Running, batch: int, steps: int) -> tuple[float, float]:
+    """Wall and processor seconds of a decode step of the backend alone, in batches as the endpoint runs them."""
     backend = at.endpoint.served.backend
     work = [(backend.sequence(), list(range(20 + i, 20 + i + PROMPT))) for i in range(batch)]
     logits = backend.step(work)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for _ in range(steps):
         logits = backend.step([(s, [int(x.argmax())]) for (s, _), x in zip(work, logits, strict=True)])
-    return (time.perf_counter() - began) / steps
+    return (time.perf_counter() - began) / steps, (time.process_time() - cpu) / steps
+
+
+def counters(at: Running) -> tuple[float, float, float, float]:
+    """Steps, seconds in the backend, seconds in steps, and processor seconds of this process."""
+    engine = at.endpoint.engine
+    return engine.steps, engine.step_seconds, engine.busy_seconds, time.process_time()
 
 
 def main() -> None:
@@ -60,62 +70,75 @@ def main() -> None:
     parser.add_argument("--chip", default="flagship")
     parser.add_argument("--output", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of the arithmetic; with more, their time is counted too"
+    )
     a = parser.parse_args()
     settings = Settings(
         model=a.model, chip=a.chip, port=0, max_sequences=64, threads=a.threads, log_level="error"
     )
-    rates: dict[int, list[float]] = {1: [], 8: [], 32: []}
-    bare_steps: dict[int, list[float]] = {n: [] for n in rates}
-    steps: dict[int, list[float]] = {n: [] for n in rates}
-    above: dict[int, list[float]] = {n: [] for n in rates}
+    figures: dict[int, dict[str, list[float]]] = {n: {} for n in (1, 8, 32)}
     with running(settings) as at:
-        engine = at.endpoint.engine
         load(at, 32, 32, 8, 99)
         for round in range(a.rounds):
-            for n in rates:
-                before = engine.steps, engine.step_seconds, engine.busy_seconds
-                found = load(at, n, 2 * n if n > 1 else 3, a.output, round * 100 + n)
-                done = engine.steps - before[0]
-                inside, busy = engine.step_seconds - before[1], engine.busy_seconds - before[2]
-                rates[n].append(found["tokens"] / found["seconds"])
-                steps[n].append(found["seconds"] / done)
-                above[n].append((busy - inside) / inside)
-                bare_steps[n].append(bare(at, n, 40))
+            for n, found in figures.items():
+                before = counters(at)
+                result = load(at, n, 4 * n, a.output, round * 100 + n)
+                steps, inside, busy, cpu = (y - x for x, y in zip(before, counters(at), strict=True))
+                bare_wall, bare_cpu = bare(at, n, a.output)
+                for name, value in (
+                    ("rate", result["tokens"] / result["seconds"]),
+                    ("step", result["seconds"] / steps),
+                    ("bare", bare_wall),
+                    ("engine", (busy - inside) / steps),
+                    ("share", max(cpu / steps / bare_cpu - 1, 0.0)),
+                    ("per_token", max(cpu - bare_cpu * steps, 0.0) / result["tokens"]),
+                ):
+                    found.setdefault(name, []).append(value)
+        print("                       wall, ms a step                     processor time above the backend")
         print(
-            f"{'streams':>8} {'tokens/s':>9} {'ms/step':>8} {'bare ms':>8} {'over HTTP':>10} {'in the engine':>14}"
+            f"{'streams':>8} {'tokens/s':>9} {'served':>8} {'bare':>8} {'in between':>11} "
+            f"{'µs a token':>12} {'of a step':>10}"
         )
-        for n in rates:
-            s, b = min(steps[n]), min(bare_steps[n])
+        for n, f in figures.items():
+            step, bare_step, between = (min(f[k]) * 1e3 for k in ("step", "bare", "engine"))
             print(
-                f"{n:8} {max(rates[n]):9,.0f} {s * 1e3:8.2f} {b * 1e3:8.2f} {s / b - 1:10.1%} {min(above[n]):14.1%}"
+                f"{n:8} {max(f['rate']):9,.0f} {step:8.2f} {bare_step:8.2f} {between:11.2f} "
+                f"{min(f['per_token']) * 1e6:12.0f} {min(f['share']):10.0%}"
             )
-        print(f"32 streams over one: {max(rates[32]) / max(rates[1]):.2f} (target 4)")
-        closed_loop(at, a.chip, a.output)
+        print(f"32 streams over one: {max(figures[32]['rate']) / max(figures[1]['rate']):.2f} (target 4)")
+    closed_loop(a.model, a.chip)
 
 
-def closed_loop(at: Running, chip: str, output: int) -> None:
-    """Latencies in chip time against the simulation of the same load."""
-    clients, count = 16, 96
-    rows = [r for r in load(at, clients, count, output, 7)["requests"]]
-    turnaround = think_seconds(rows)
-    predicted = simulate(
-        at.endpoint.served.model, chip, ClosedLoop(clients, count, Lengths(PROMPT), Lengths(output), turnaround),
-        max_sequences=64, max_step_tokens=512,
-    ).outcome.records.rows()  # fmt: skip
-    first = predicted["first_token_s"]
-    tpot = (predicted["finish_s"] - first) / (predicted["output_tokens"] - 1)
-    print(f"chip time, {clients} clients, turnaround {turnaround * 1e6:.1f} µs of chip time")
+def closed_loop(model: str, chip: str) -> None:
+    """Latencies in chip time against the simulation of the same load, at a pace that the host keeps up with. The
+    first request of each client, which in the simulation all come at once, is left out."""
+    clients, count = 8, 64
+    prompt, output = Lengths(PROMPT, "uniform", low=0.5), Lengths(24, "uniform", low=0.5)
+    wanted = ClosedLoop(clients, count, prompt, output, seed=3).requests()
+    lengths = list(zip(wanted.prompt.tolist(), wanted.output.tolist(), strict=True))
+    settings = Settings(model=model, chip=chip, port=0, log_level="error", pace=PACE, prefix_caching=False)
+    with running(settings) as at:
+        rows = asyncio.run(endpoint_load.closed_loop(at.url, clients, lengths, 7))["requests"]
+        late = at.endpoint.engine.clock.late_seconds / PACE
+        turnaround = think_seconds(rows)
+        think = ClosedLoop(clients, count, prompt, output, turnaround, seed=3)
+        limits = {"max_sequences": settings.max_sequences, "max_step_tokens": settings.max_step_tokens}
+        found = simulate(at.endpoint.served.model, chip, think, **limits).outcome.records.rows()
+    first = found["first_token_s"]
+    print(
+        f"chip time, {clients} clients: turnaround {turnaround * 1e6:.2f} µs, host late by {late * 1e6:.1f} µs in all"
+    )
+    later = sorted((r["tapeout"] for r in rows), key=lambda t: t["arrival_s"])[clients:]
     for name, key, values in (
-        ("TTFT", "ttft_s", first - predicted["arrival_s"]),
-        ("TPOT", "tpot_s", tpot),
-        ("end to end", "e2e_s", predicted["finish_s"] - predicted["arrival_s"]),
+        ("TTFT", "ttft_s", first - found["arrival_s"]),
+        ("TPOT", "tpot_s", (found["finish_s"] - first) / (found["output_tokens"] - 1)),
+        ("end to end", "e2e_s", found["finish_s"] - found["arrival_s"]),
     ):
-        measured = statistics.fmean(r["tapeout"][key] for r in rows)
-        mean = float(np.mean(values))
-        print(
-            f"  {name:10} measured {measured * 1e6:9.2f} µs, simulated {mean * 1e6:9.2f} µs: {measured / mean - 1:+.1%}"
-        )
+        measured = statistics.fmean(t[key] for t in later)
+        mean = float(np.mean(values[clients:]))
+        change = f"{measured / mean - 1:+.1%}"
+        print(f"  {name:10} measured {measured * 1e6:9.2f} µs, simulated {mean * 1e6:9.2f} µs: {change}")
 
 
 def think_seconds(rows: list[dict[str, Any]]) -> float:
@@ -123,7 +146,7 @@ def think_seconds(rows: list[dict[str, Any]]) -> float:
     gaps = []
     for number in {r["client"] for r in rows}:
         own = sorted((r["tapeout"] for r in rows if r["client"] == number), key=lambda t: t["arrival_s"])
-        gaps += [b["arrival_s"] - a["finish_s"] for a, b in zip(own, own[1:], strict=False)]
+        gaps += [b["arrival_s"] - a["finish_s"] for a, b in pairwise(own)]
     return max(statistics.fmean(gaps), 0.0) if gaps else 0.0
 
 

@@ -43,22 +43,21 @@ async def one(host: str, port: int, body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def closed_loop(
-    url: str, streams: int, count: int, prompt: int, output: int, seed: int, vocabulary: int = 1000
-) -> dict[str, Any]:
-    """`streams` clients that each send a request, wait for its end and send the next: `count` in all."""
+async def closed_loop(url: str, streams: int, lengths: list[tuple[int, int]], seed: int) -> dict[str, Any]:
+    """`streams` clients that each send a request, wait for its end and send the next. `lengths`: tokens of prompt and
+    answer, in the order of sending; prompts are drawn by seed."""
     at = urlsplit(url)
     rng = random.Random(seed)
     bodies = [
         {
-            "prompt": [rng.randrange(20, vocabulary) for _ in range(prompt)],
+            "prompt": [rng.randrange(20, 1000) for _ in range(prompt)],
             "max_tokens": output,
             "temperature": 0,
             "ignore_eos": True,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        for _ in range(count)
+        for prompt, output in reversed(lengths)
     ]
     results: list[dict[str, Any]] = []
 
@@ -81,7 +80,8 @@ def main() -> None:
     for name, default in (("streams", 32), ("requests", 64), ("prompt", 32), ("output", 128), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     a = parser.parse_args()
-    print(json.dumps(asyncio.run(closed_loop(a.url, a.streams, a.requests, a.prompt, a.output, a.seed))))
+    lengths = [(a.prompt, a.output)] * a.requests
+    print(json.dumps(asyncio.run(closed_loop(a.url, a.streams, lengths, a.seed))))
 
 
 if __name__ == "__main__":

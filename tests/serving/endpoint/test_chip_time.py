@@ -100,20 +100,19 @@ def paced() -> Iterator[Running]:
         yield found
 
 
-def test_a_closed_loop_measures_what_is_predicted(paced: Running) -> None:
-    """Predicted without knowing when anything arrived: clients, lengths and the time that a client takes to send
-    its next request are the load. Both the endpoint's own chip times and what a client measures on the wall,
-    divided by the pace, agree on the mean within 5 %. The first request of each client, which in the
-    simulation all come at once, is left out."""
-    clients, count = 4, 28
-    prompt, output = Lengths(40, "uniform", low=0.5), Lengths(12, "uniform", low=0.5)
-    load_ = ClosedLoop(clients, count, prompt, output, seed=3).requests()
-    work = list(zip(load_.prompt.tolist(), load_.output.tolist(), strict=True))[::-1]
-    by_client: list[list[Row]] = [[] for _ in range(clients)]
+CLIENTS, COUNT = 6, 42
+LENGTHS = Lengths(40, "uniform", low=0.5), Lengths(10, "uniform", low=0.5)
+
+
+def closed_loop(at: Running) -> list[list[Row]]:
+    """The rows of each client, in the order of sending."""
+    wanted = ClosedLoop(CLIENTS, COUNT, *LENGTHS, seed=3).requests()
+    work = list(zip(wanted.prompt.tolist(), wanted.output.tolist(), strict=True))[::-1]
+    by_client: list[list[Row]] = [[] for _ in range(CLIENTS)]
 
     async def clients_at_work() -> None:
         rng = random.Random(2)
-        client = openai.AsyncOpenAI(base_url=paced.url + "/v1", api_key="x", max_retries=0)
+        client = openai.AsyncOpenAI(base_url=at.url + "/v1", api_key="x", max_retries=0)
 
         async def one(rows: list[Row]) -> None:
             while work:
@@ -124,12 +123,27 @@ def test_a_closed_loop_measures_what_is_predicted(paced: Running) -> None:
         await asyncio.gather(*(one(rows) for rows in by_client))
 
     asyncio.run(clients_at_work())
-    turnaround = statistics.fmean(
-        b["arrival_s"] - a["finish_s"] for rows in by_client for a, b in pairwise(rows)
-    )
+    return by_client
+
+
+def test_a_closed_loop_measures_what_is_predicted(paced: Running) -> None:
+    """Predicted without knowing when anything arrived: clients, lengths and the time that a client takes to send
+    its next request are the load. Both the endpoint's own chip times and what a client measures on the wall,
+    divided by the pace, agree on the mean within 5 %. The first request of each client, which in the
+    simulation all come at once, is left out. A machine too busy for its clients to answer within a step, or to
+    compute a step in time, measures itself: then it is tried again."""
+    clock = paced.endpoint.engine.clock
+    for _ in range(4):
+        late = clock.late_seconds
+        by_client = closed_loop(paced)
+        gaps = [b["arrival_s"] - a["finish_s"] for rows in by_client for a, b in pairwise(rows)]
+        if max(gaps) < 7e-6 and clock.late_seconds == late:
+            break
+    else:
+        pytest.skip("the machine is too busy to generate load in time")
+    turnaround = statistics.fmean(gaps)
     found = simulate(
-        paced.endpoint.served.model, "flagship",
-        ClosedLoop(clients, count, prompt, output, think_seconds=turnaround, seed=3),
+        paced.endpoint.served.model, "flagship", ClosedLoop(CLIENTS, COUNT, *LENGTHS, turnaround, seed=3),
         max_sequences=8, max_step_tokens=64,
     ).outcome.records.rows()  # fmt: skip
     predicted = {
@@ -140,11 +154,9 @@ def test_a_closed_loop_measures_what_is_predicted(paced: Running) -> None:
     later = [r for rows in by_client for r in rows[1:]]
     for name, values in predicted.items():
         measured = statistics.fmean(r[name] for r in later)
-        assert measured == pytest.approx(float(np.mean(values[clients:])), rel=0.05), name
+        assert measured == pytest.approx(float(np.mean(values[CLIENTS:])), rel=0.05), name
     wall = statistics.fmean(r["wall"] for r in later) / PACE
-    expected = float(np.mean(predicted["e2e_s"][clients:]))
-    late = paced.endpoint.engine.clock.late_seconds / PACE / count  # the host was too busy to keep up
-    assert wall - late - turnaround == pytest.approx(expected, rel=0.05)
+    assert wall - turnaround == pytest.approx(float(np.mean(predicted["e2e_s"][CLIENTS:])), rel=0.05)
 
 
 def test_clock_without_a_pace_counts_work_only() -> None:

@@ -108,7 +108,8 @@ def test_lm_eval(endpoint: Running, tmp_path: Path) -> None:
     }
     for name, text in tasks.items():
         (tmp_path / f"{name}.yaml").write_text(f"task: {name}\n{common}{text}")
-    model = f"model=demo,base_url={endpoint.url}/v1/completions,tokenizer={demo.FOLDER},num_concurrent=2,max_length=1024"
+    where = f"base_url={endpoint.url}/v1/completions,tokenizer={demo.FOLDER}"
+    model = f"model=demo,{where},num_concurrent=2,max_length=1024"
     run(
         "lm_eval", "run", "--model", "local-completions", "--model_args", model, "--tasks", ",".join(tasks),
         "--include_path", str(tmp_path), "--output_path", str(tmp_path / "out"),

@@ -27,8 +27,7 @@ class EngineThread:
     """Runs a backend. `post` is called in the thread with the outputs of each step, by call.
 
     `submit` and `abort` may be called from any thread; `close` lets what is under way finish unless told
-    to drop it. `step_seconds` is the wall time spent in the backend, `busy_seconds` that in steps as a whole;
-    `step_cpu` and `busy_cpu` the processor time of this thread in them.
+    to drop it. `step_seconds` is the wall time spent in the backend, `busy_seconds` that in steps as a whole.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class EngineThread:
         self.clock = Clock(pace, sleep=self._nap)
         self.post: Post = lambda batch: None
         self.steps = 0
-        self.step_seconds = self.busy_seconds = self.step_cpu = self.busy_cpu = 0.0
+        self.step_seconds = self.busy_seconds = 0.0
         self._inbox: deque[Job | Call] = deque()  # a job has come, or a call is to be given up
         self._news = threading.Condition()
         self._closing = self._dropping = False
@@ -115,7 +114,6 @@ class EngineThread:
             self.scheduler.add(item)
 
     def _step(self, plan: Plan, began: float) -> None:
-        cpu = time.thread_time()
         self.clock.begin(began)
         shape = plan.shape
         try:
@@ -126,7 +124,6 @@ class EngineThread:
         computed = time.monotonic()
         self.steps += 1
         self.step_seconds += computed - began
-        self.step_cpu += time.thread_time() - cpu
         outputs = self._outputs(plan, logits)
         seconds, joules = self.chip.costs.step(*shape)
         self.clock.finish(seconds)
@@ -135,7 +132,6 @@ class EngineThread:
         self.metrics.gauge(self.scheduler)
         self._deliver(outputs)
         self.busy_seconds += time.monotonic() - began
-        self.busy_cpu += time.thread_time() - cpu
 
     def _compute(self, plan: Plan, now: float) -> list[Logits | None]:
         """Logits after the last token of each decode and each chunk, in order; None for unfinished prompts."""

@@ -27,7 +27,7 @@ from tapeout.serving.endpoint.parameters import Defaults
 from tapeout.serving.endpoint.reading import HarmonyReader, PlainReader, Reader
 from tapeout.serving.endpoint.settings import Settings
 
-DEFAULT_CHIP_MEMORY_SHARE = 2  # caches double when they grow: a block may take twice its bytes
+CAPACITY_FACTOR = 2  # caches double when they grow: a block may take twice its bytes
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Served:
         """KV blocks that so much memory of this machine holds, as the backend keeps them."""
         probe = self.backend.sequence()
         per_token = sum(c.nbytes / max(c.keys.scales.shape[1], 1) for c in probe.caches)
-        return int(gigabytes * 2**30 / (per_token * block_tokens * DEFAULT_CHIP_MEMORY_SHARE))
+        return int(gigabytes * 2**30 / (per_token * block_tokens * CAPACITY_FACTOR))
 
     def encode(self, text: str, special_tokens: bool = True) -> list[int]:
         """Tokens of a prompt of /v1/completions."""

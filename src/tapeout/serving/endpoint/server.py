@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tapeout.serving.endpoint.app import Endpoint
 
-SWITCH_SECONDS = 5e-4  # the engine's thread and the event loop take turns; Python's default is 5 ms
+SWITCH_SECONDS = 5e-5  # the engine must not wait for the event loop; Python's default is 5 ms
 KEEP_ALIVE_SECONDS = 75
 
 
