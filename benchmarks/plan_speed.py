@@ -23,7 +23,9 @@ from tapeout.report.plan import page
 
 def main() -> None:
     """Time each part and all of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scenario", nargs="?", default="ten-gigawatts")
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--workers", type=int, default=2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,3 +124,26 @@ def test_profiles_have_their_capacity_factor_and_stay_within_capacity() -> None:
 def test_zone_prices_are_whole() -> None:
     for name, table in zone_prices().items():
         assert table.shape == (12, 24) and np.isfinite(table).all(), name
+
+
+def test_zone_prices_are_the_means_of_the_hourly_series() -> None:
+    folder = Path(__file__).parents[3] / "shared" / "power"
+    files = {
+        "ercot": "US-TEX-ERCO",
+        "pjm": "US-MIDA-PJM",
+        "caiso": "US-CAL-CISO",
+        "de_lu": "DE-LU",
+        "sg": "SG",
+    }
+    if not folder.is_dir():
+        pytest.skip("the hourly series of 2024 are not beside the repository")
+    for zone, stem in files.items():
+        found = np.full((12, 24), np.nan)
+        rows = list(csv.DictReader((folder / f"{stem}_2024_hourly.csv").open()))
+        prices = np.array([float(r["price_usd_per_mwh"] or "nan") for r in rows])
+        month = np.array([int(r["utc"][5:7]) for r in rows]) - 1
+        hour = np.array([int(r["utc"][11:13]) for r in rows])
+        for m in range(12):
+            for h in range(24):
+                found[m, h] = np.nanmean(prices[(month == m) & (hour == h)])
+        np.testing.assert_allclose(zone_prices()[zone], found, atol=0.006)

@@ -123,8 +123,9 @@ def test_the_own_chips_cost_is_that_of_physical(plan: Plan) -> None:
     v = plan.nominal
     want = float(np.ravel(unit_cost(plan.chip).total)[0])
     monthly_trend = float(np.exp(v["hbm.price_trend"][0, 0] * v["time"][0, 0]))
-    memory = v["own.memory_cost"][0, 0]
-    scale = (v["own.cost"][0, 0] - memory / v["own.assembly_yield"][0, 0] * (1 - 1 / monthly_trend)) / want
+    memory, premium = v["own.memory_cost"][0, 0], v["own.memory_premium"][0, 0]
+    dearer = memory / v["own.assembly_yield"][0, 0] * (1 - 1 / monthly_trend / premium)
+    scale = (v["own.cost"][0, 0] - dearer) / want
     assert scale == pytest.approx(1.0, rel=1e-6)
     spent = plan.graph.evaluate({"nre.respin": 1.0, "nre.software": 0.0, "nre.team": 0.0})["nre"].sum()
     assert spent == pytest.approx(float(np.ravel(nre(plan.chip))[0]), rel=1e-9)
@@ -193,3 +194,15 @@ def test_any_input_can_be_changed_alone(plan: Plan) -> None:
             assert n.quantity is not None
             v = plan.graph.evaluate({n.name: np.array([n.quantity.low, n.quantity.high])})
             assert np.isfinite(v["npv"]).all(), n.name
+
+
+def test_every_input_is_used_by_something(plan: Plan) -> None:
+    used = {p for n in plan.graph.nodes.values() for p in n.parents}
+    idle = {n.name for n in plan.graph.inputs()} - used
+    others = ("system.", "cooling.")  # parts of systems and coolings that this scenario has none of
+    assert not {n for n in idle if not n.startswith(others)}
+
+
+def test_everything_is_finite(plan: Plan, values) -> None:  # type: ignore[no-untyped-def]
+    for v in (plan.nominal, values):
+        assert not [k for k in v if k != "irr" and not np.isfinite(v[k]).all()]

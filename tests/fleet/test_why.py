@@ -27,6 +27,7 @@ def test_the_chain_ends_in_sources_and_holds_the_number(plan: Plan) -> None:
     names = {x.name for x in links}
     assert {n.name for n in plan.graph.inputs_of("capex")} <= names
     assert len(lines(links)) == len(links)
+    assert "what binds: Q1" in text
 
 
 def test_sums_in_the_chain_add_up(plan: Plan) -> None:

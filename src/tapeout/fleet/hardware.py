@@ -136,7 +136,7 @@ def define_system(g: Graph, key: str, cooling: str) -> None:
         "scalar",
         "scale-up and scale-out networks",
     )
-    g.let(f"{s}.storage_price", "USD/chip", "network.storage_price * 1")
+    g.let(f"{s}.storage_price", "USD/chip", "network.storage_price")
     g.let(
         f"{s}.other_power",
         "W/chip",

@@ -112,7 +112,7 @@ def _capital(g: Graph, s: Scenario) -> None:
 
 
 def _running(g: Graph, s: Scenario) -> None:
-    g.let("opex.own.energy", "USD", "energy_cost.own * 1", "flow")
+    g.let("opex.own.energy", "USD", "energy_cost.own", "flow")
     g.let(
         "lease.own",
         "W",

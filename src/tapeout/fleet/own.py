@@ -127,10 +127,19 @@ def define_cost(g: Graph) -> None:
         "share of good dies of a mature process: negative binomial",
     )
     g.let("own.die_cost", "USD/chip", "own.dies * own.wafer_price / (own.gross_dies * own.die_yield)")
+    vendors = ("hynix", "samsung", "micron")
+    weighed = " + ".join(f"hbm.{v}.share * hbm.{v}.premium" for v in vendors)
+    g.let(
+        "own.memory_premium",
+        "1",
+        f"({weighed}) / ({' + '.join(f'hbm.{v}.share' for v in vendors)})",
+        "scalar",
+        "price of memory over the reference, bought from its vendors by their shares",
+    )
     g.let(
         "own.memory_cost",
         "USD/chip",
-        "own.stacks * own.stack_price * exp(hbm.price_trend * time)",
+        "own.stacks * own.stack_price * own.memory_premium * exp(hbm.price_trend * time)",
         "stock",
         "memory at the price of the month",
     )
@@ -160,7 +169,7 @@ def define_cost(g: Graph) -> None:
     g.let(
         "system.own.chip_price",
         "USD/chip",
-        "(own.die_cost + own.stacks * own.stack_price + own.packaging_cost + own.substrate_price)"
+        "(own.die_cost + own.stacks * own.stack_price * own.memory_premium + own.packaging_cost + own.substrate_price)"
         " / own.assembly_yield / (1 - nre.partner_margin) + own.test_cost / (1 - nre.partner_margin)",
         "scalar",
         "price before any trend of memory",

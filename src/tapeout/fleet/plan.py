@@ -131,7 +131,7 @@ def _define(
         "reliability.blast_of_link", _certain(1.0, "chip/failure", "a link that fails takes its chip out")
     )
     g.input("reliability.links_per_chip", _certain(1.0, "link/chip", "optical links out of a chip"))
-    g.let("energy.gpu_price", "USD/MWh", "energy.reference * 1", "scalar", "of energy at partner sites")
+    g.let("energy.gpu_price", "USD/MWh", "energy.reference", "scalar", "of energy at partner sites")
     own.define_chip(g, spec)
     own.define_cost(g)
     hardware.define_constants(g)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.errors import InputError
+from tapeout.fleet.formula import Month
 from tapeout.fleet.plan import Plan
 from tapeout.fleet.units import unit
 from tapeout.physical.quantity import Quantity
@@ -45,7 +46,8 @@ def chain(plan: Plan, asked: str, depth: int = DEEPEST) -> list[Link]:
             when = ""
         value = float(values[0]) / unit(node.unit).factor
         again = at in seen and bool(node.parents)
-        found.append(Link(level, at, value, node.unit, node.formula, node.about, when, node.quantity, again))
+        about = node.about + (f"; {binding(plan, year)}" if at == "deliveries.own" else "")
+        found.append(Link(level, at, value, node.unit, node.formula, about, when, node.quantity, again))
         if at in seen or level >= depth:
             return
         seen.add(at)
@@ -54,6 +56,16 @@ def chain(plan: Plan, asked: str, depth: int = DEEPEST) -> list[Link]:
 
     walk(name, 0)
     return found
+
+
+def binding(plan: Plan, year: int) -> str:
+    """What binds the supply in each quarter of a year, in words."""
+    schedule = plan.supply.nominal
+    assert schedule is not None
+    first = Month(year, 1).since(plan.graph.first) // 3
+    quarters = [q for q in range(first, first + 4) if 0 <= q < plan.supply.quarters]
+    words = [f"Q{q - first + 1} {schedule.binding(q)}" for q in quarters]
+    return f"what binds: {', '.join(words)}" if words else "after the schedule's end"
 
 
 def parse(plan: Plan, asked: str) -> tuple[str, int]:
