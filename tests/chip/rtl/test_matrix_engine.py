@@ -154,6 +154,21 @@ def test_busy_on_a_large_product(int8: bool) -> None:
     assert run.stamps["results"][-12] - beats[-1] == FIRST_RESULT
 
 
+def test_the_second_way_keeps_its_sums_while_weights_are_mxint8() -> None:
+    """An accumulator of the second way is not written by an MXINT8 product into the first."""
+    engine = ENGINES["both"]
+    feed = Feed(engine, seed=4)
+    words = engine.columns
+    feed.add(Command(steps=2, tiles=2, rows=2, height=2, drain=False))
+    second = feed.twin.accumulators[0].reshape(engine.rows, engine.tiles, engine.ways, words)[:, :, 1].copy()
+    feed.add(Command(steps=2, tiles=2, rows=2, height=2, keep=True, drain=False, int8=True))
+    feed.twin.accumulators[0].reshape(engine.rows, engine.tiles, engine.ways, words)[:, :, 1] = second
+    feed.add(Command(steps=1, tiles=2, rows=2, height=2, keep=True))
+    want = np.concatenate(feed.results)
+    run = feed.run(simulate(engine), len(want))
+    assert (run["results"][:, : want.shape[1]] == want).all()
+
+
 def test_short_rounds_wait_for_the_adder() -> None:
     """One tile and one group: a block every LOOP cycles; two groups of one row: twice as many."""
     engine = ENGINES["both"]

@@ -63,6 +63,16 @@ def test_arbiter_is_fair_and_keeps_the_order_of_each() -> None:
             assert (source[: 3 * n - 3] == np.arange(3 * n - 3) % 3).all()
 
 
+def test_arbiter_offers_without_being_asked() -> None:
+    """A consumer may wait for `valid` before it is ready."""
+    sim = simulate(Arbiter(8, 3))
+    sim.poke("i1__valid", 1)
+    sim.poke("i1__payload", 55)
+    sim.step(2)
+    assert sim.peek("o__valid") == 1
+    assert sim.peek("o__payload") == 55 | 1 << 8
+
+
 @pytest.mark.parametrize(
     "block", [Fifo(9, 5), Fifo(8, 1), Skid(16), Arbiter(8, 3)], ids=lambda b: b.module_name
 )
