@@ -116,7 +116,7 @@ def simulation_speed(rows: int, columns: int, optimise: str) -> tuple[float, flo
         start = time.perf_counter()
         simulate(engine, optimise=optimise)
         cold = time.perf_counter() - start
-        text = verilog(engine)
+        text = verilog(engine, simulation=True)
         start = time.perf_counter()
         sim = simulate(text, optimise=optimise)
         warm = time.perf_counter() - start

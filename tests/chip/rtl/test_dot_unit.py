@@ -13,7 +13,7 @@ from floats import bits
 from numpy.typing import NDArray
 
 from tapeout.chip.rtl import dot_unit
-from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.block import Block, delay, place, register, verilog
 from tapeout.chip.rtl.digits import recode
 from tapeout.chip.rtl.dot_unit import ACCUMULATE, LOOP, DotUnit
 from tapeout.numerics.formats import MXFP4, nibbles
@@ -85,12 +85,13 @@ def words(a: NDArray[Any]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(a).view(np.uint32).reshape(len(a), -1)
 
 
+@pytest.mark.parametrize("simulation", [True, False], ids=["simulated", "synthesised"])
 @pytest.mark.parametrize(("formats", "ways"), CONFIGURATIONS)
-def test_dot_unit_equals_its_twin(formats: tuple[str, ...], ways: int) -> None:
+def test_dot_unit_equals_its_twin(formats: tuple[str, ...], ways: int, simulation: bool) -> None:
     rng = np.random.default_rng(3)
     n = 60_000
     unit = DotUnit(formats, ways)
-    sim = simulate(Bench(unit))
+    sim = simulate(verilog(Bench(unit), simulation))
     codes = rng.integers(0, 256, (n, 32), dtype=np.uint8)
     codes[: n // 8] = rng.choice(np.array([0x00, 0x80, 0x7F, 0xFF, 0x77, 0x88, 0x66], np.uint8), (n // 8, 1))
     codes[n // 8 : n // 4] &= rng.integers(0, 2, (n // 8, 32), dtype=np.uint8) * np.uint8(255)
@@ -134,6 +135,4 @@ def test_dot_unit_equals_its_twin(formats: tuple[str, ...], ways: int) -> None:
 
 @pytest.mark.parametrize(("formats", "ways"), CONFIGURATIONS)
 def test_lint(formats: tuple[str, ...], ways: int) -> None:
-    from tapeout.chip.rtl.block import verilog
-
     assert lint(verilog(DotUnit(formats, ways))) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
+from tapeout.chip.rtl.block import simulating
+
 
 def bits_for_index(n: int) -> int:
     """Width of an index below n, at least 1."""
@@ -13,11 +15,31 @@ def bits_for_index(n: int) -> int:
 def leading_zeros(m: Module, value: Value, name: str = "lz") -> Signal:
     """The number of zeros above the highest one, of a value whose width is w; w if it is zero. log2 depth."""
     width = len(value)
+    if simulating():
+        return _leading_zeros_by_words(m, value, name)
     size = 1 << (width - 1).bit_length() if width > 1 else 1
     padded = Cat(Const((1 << (size - width)) - 1, size - width), value) if size > width else value
     count, zero = _halves(padded)
     result = Signal(range(width + 1), name=name)
     m.d.comb += result.eq(Mux(zero, width, count))
+    return result
+
+
+def _leading_zeros_by_words(m: Module, value: Value, name: str) -> Signal:
+    """The same by bisection, in operations on whole words."""
+    width = len(value)
+    size = 1 << (width - 1).bit_length()
+    rest: Value = Cat(Const((1 << (size - width)) - 1, size - width), value) if size > width else value
+    bits: list[Value] = []
+    step = size // 2
+    while step:
+        empty = Signal(name=f"{name}_empty{step}")
+        kept = Signal(step, name=f"{name}_kept{step}")
+        m.d.comb += [empty.eq(~rest[step:].any()), kept.eq(Mux(empty, rest[:step], rest[step:]))]
+        bits.insert(0, empty)
+        rest, step = kept, step // 2
+    result = Signal(range(width + 1), name=name)
+    m.d.comb += result.eq(Mux(value.any(), Cat(*bits), width))
     return result
 
 
@@ -64,6 +86,10 @@ def shift_left(m: Module, value: Value, amount: Value, name: str = "shifted") ->
 
 def increment(m: Module, value: Value, up: Value, name: str = "up") -> Signal:
     """value + up, one bit wider, in logarithmic depth: a bit flips where every bit below it is one."""
+    if simulating():
+        total = Signal(len(value) + 1, name=name)
+        m.d.comb += total.eq(value + up)
+        return total
     ones: list[Value] = list(value)  # after step k, ones[i] covers up to 2^k bits that end at i (Sklansky)
     step = 1
     while step < len(ones):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,8 +126,28 @@ def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None]) -> 
     foreign.update(dict.fromkeys(block.foreign()))
 
 
-def verilog(block: Block) -> Verilog:
-    """The Verilog of `block` and everything below it; the same input gives the same text."""
+_SIMULATING: ContextVar[bool] = ContextVar("simulating", default=False)
+
+
+def simulating() -> bool:
+    """Whether what is being elaborated is for a simulator: the same registers and bits, written word by word
+    (`*`, `+`) where silicon wants gates of its own. Tests hold the two forms equal."""
+    return _SIMULATING.get()
+
+
+def verilog(block: Block, simulation: bool = False) -> Verilog:
+    """The Verilog of `block` and everything below it; the same input gives the same text.
+
+    `simulation`: in the form that simulates faster, see `simulating`.
+    """
+    token = _SIMULATING.set(simulation)
+    try:
+        return _verilog(block)
+    finally:
+        _SIMULATING.reset(token)
+
+
+def _verilog(block: Block) -> Verilog:
     import tempfile
     from pathlib import Path
 

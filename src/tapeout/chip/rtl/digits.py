@@ -7,18 +7,24 @@ is two: w = 16·h + l with h in [-8, 7] and l in [0, 15], and h = 4·h1 + h0 whe
 sign. So the INT8 × INT8 multiplier is two INT8 × FP4 ones with their sums added.
 
 Recoding happens once per column; units pass digits down. Bits of a digit: m0 (2), m1 (2), negative (1). In
-INT8 mode `negative` concerns m1 alone.
+INT8 mode `negative` concerns m1 alone. In the form for simulation a digit is its value in two's complement.
 """
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
+from tapeout.chip.rtl.block import simulating
+
 DIGIT_BITS = 5
 
 
 def digit_from_fp4(code: Value) -> Value:
     """A digit from an E2M1 code (sign, two exponent bits, one mantissa bit), as a multiple of one half."""
+    if simulating():
+        exponent, significand = code[1:3], Cat(code[0], code[1:3].any())
+        magnitude = Mux(exponent == 3, significand << 2, Mux(exponent == 2, significand << 1, significand))
+        return Mux(code[3], -magnitude, magnitude)[:DIGIT_BITS]
     c0, c1, c2 = code[0], code[1], code[2]
     # magnitude code → value: 0 0, 1 1, 2 2, 3 3, 4 4 (1,0), 5 6 (1,2), 6 8 (2,0), 7 12 (3,0)
     m0_low = ~c2 & c0
@@ -35,6 +41,8 @@ def digit_from_low_nibble(nibble: Value) -> Value:
 
 def digit_from_high_nibble(nibble: Value) -> Value:
     """The signed digit h: magnitude of h1, with its sign."""
+    if simulating():
+        return Cat(nibble, nibble[3])
     # h1 = -2·n3 + n2: 00 → 0, 01 → 1, 10 → -2, 11 → -1
     return Cat(nibble[:2], nibble[2], nibble[3] & ~nibble[2], nibble[3])
 

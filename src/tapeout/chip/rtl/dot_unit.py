@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapeout.chip.rtl import fp32_add
 from tapeout.chip.rtl.bits import increment, leading_zeros, shift_left, shift_right_sticky
-from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.block import Block, delay, place, register, simulating
 from tapeout.chip.rtl.digits import DIGIT_BITS
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN, INFINITY, Fp32Add
 from tapeout.numerics import fp32
@@ -126,6 +126,16 @@ class DotUnit(Block):
 
     def _half(self, m: Module, digits: Value, int8: Value, index: int) -> Value:
         """The signed sum over lanes of activation × digit, two registers later."""
+        if simulating():
+            products = [
+                self._multiples(i)[0] * digits.word_select(i, DIGIT_BITS).as_signed()
+                for i in range(self.lanes)
+            ]
+            while len(products) > 1:  # a tree, so that no sum is wider than a machine word
+                products = [one + other for one, other in zip(products[0::2], products[1::2], strict=True)]
+            whole = Signal(signed(self._sum_bits(False)), name=f"sum{index}")
+            m.d.comb += whole.eq(products[0])
+            return delay(m, whole, 2, name=f"half{index}")
         if "mxint8" in self.formats:
             partial, bias = self._two_digit_products(m, digits, int8, index)
         else:

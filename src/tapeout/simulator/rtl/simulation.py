@@ -247,6 +247,7 @@ def _of(probability: float | Mapping[str, float], name: str) -> float:
 
 
 def simulate(design: Block | Verilog, random_start: int = 1, **build: Any) -> Simulation:
-    """Compile (or find in the cache) and reset. `build`: the keywords of `build.library`."""
-    text = verilog(design) if isinstance(design, Block) else design
+    """Compile (or find in the cache) and reset. A block is taken in its form for simulation; for the form that is
+    synthesised pass `verilog(block)`. `build`: the keywords of `build.library`."""
+    text = verilog(design, simulation=True) if isinstance(design, Block) else design
     return Simulation(text, str(library(text, **build)), random_start)
