@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tapeout.chip.isa import timing
-from tapeout.chip.isa.definition import REGISTER_MASK, Operands, Slot
+from tapeout.chip.isa.definition import NONE, REGISTER_MASK, Operands, Slot
 from tapeout.chip.isa.geometry import Geometry
 
 RUNS = (
@@ -32,6 +32,7 @@ INDEXED = (
     Slot("n0", "entries of the table"),
     Slot("s0", "memory bytes of an element"),
     Slot("table", "scratchpad address of 32-bit indices"),
+    NONE,
     Slot("pitch", "scratchpad bytes between runs"),
 )
 

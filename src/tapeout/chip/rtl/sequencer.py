@@ -12,6 +12,7 @@ counts here is small logic and a time that can be told in advance:
 | EXECUTE | waits for its tokens; the result, the branch, the loop; gives its tokens |
 | MULTIPLY, ACCESS | six more cycles of `mul`; the scratchpad's answer to `read` |
 | PUSH | into the engine's queue, when it has room |
+| CLEAR | after the doorbell: registers become 0, one a cycle |
 | NEXT | closes loops that end here, checks that pc stays inside |
 """
 
@@ -58,7 +59,7 @@ def pad_request(words: int, word_bytes: int) -> data.StructLayout:
     )
 
 
-class State(enum.Enum, shape=4):
+class State(enum.Enum, shape=4):  # type: ignore[call-arg]
     """What the sequencer is doing."""
 
     IDLE = 0
@@ -72,26 +73,27 @@ class State(enum.Enum, shape=4):
     PUSH = 8
     NEXT = 9
     STOPPED = 10
+    CLEAR = 11
 
 
 class Sequencer(Block):
     """`start` (with base and arguments as they should be used): runs a program. `running` until it halts or traps:
-    then `halted` or `trapped` pulses, with `code` or `cause` and `at` (the instruction's number; engines' errors
+    then `halted` or `trapped` pulses, with `cause` and `at` (the instruction's number; engines' errors
     come with the number of what the sequencer was at).
 
-    `present`: engines that there are; what is for others traps as an unknown opcode. `engine_error`,
-    `engine_cause`: an engine's trap. `interrupt`: a stream of codes to the host.
+    `names`: the instructions that the core's engines can do; others trap as unknown. `engine_error`,
+    `engine_cause`: an engine's trap. `interrupt`: a stream of codes to the host, that of `halt` the last.
     """
 
-    def __init__(self, port_bytes: int, pad_bytes: int, word_bytes: int, present: tuple[Engine, ...] = ENGINES) -> None:
+    def __init__(
+        self, port_bytes: int, pad_bytes: int, word_bytes: int, names: frozenset[str] | None = None
+    ) -> None:
         self.fetch = SequencerFetch(port_bytes)
         self.dispatch = SequencerDispatch()
         self.pad_bytes, self.word_bytes = pad_bytes, word_bytes
-        self.present = tuple(e for e in ENGINES if e in present)
+        self.names = frozenset(instructions()) if names is None else names
         self.pad_words = pad_bytes // word_bytes
-        members: dict[str, Any] = {
-            f"command{k}": Out(stream.Signature(COMMAND)) for k in range(len(ENGINES))
-        }
+        members: dict[str, Any] = {f"command{k}": Out(stream.Signature(COMMAND)) for k in range(len(ENGINES))}
         super().__init__(
             {
                 "start": In(1),
@@ -100,7 +102,6 @@ class Sequencer(Block):
                 "running": Out(1),
                 "halted": Out(1),
                 "trapped": Out(1),
-                "code": Out(16),
                 "cause": Out(CAUSE_BITS),
                 "at": Out(PC_BITS),
                 "interrupt": Out(stream.Signature(16)),
@@ -119,8 +120,11 @@ class Sequencer(Block):
 
     @property
     def module_name(self) -> str:
-        engines = "".join(e.name[0].lower() for e in self.present)
-        return f"sequencer_{self.fetch.port_bytes}_{self.pad_bytes}_{self.word_bytes}_{engines}"
+        text = f"sequencer_{self.fetch.port_bytes}_{self.pad_bytes}_{self.word_bytes}"
+        if self.names == frozenset(instructions()):
+            return text
+        mask = sum(1 << one.opcode for one in instructions().values() if one.name in self.names)
+        return f"{text}_{mask:x}"
 
     def placed(self) -> Iterable[Block]:
         return (self.fetch, self.dispatch)
@@ -185,7 +189,18 @@ class Sequencer(Block):
         ]
         a, b = operands[1], operands[2]
         result, write = Signal(REGISTER_BITS), Signal()
-        m.d.comb += [port.addr.eq(slot[0]), port.data.eq(result), port.en.eq(write)]
+        cleared = Signal(SLOT_BITS)
+        clearing = state == State.CLEAR
+        m.d.comb += [
+            port.addr.eq(Mux(clearing, cleared, slot[0])),
+            port.data.eq(Mux(clearing, 0, result)),
+            port.en.eq(write | clearing),
+            dispatch.clear.eq(clearing),
+        ]
+        with m.If(clearing):
+            m.d.sync += cleared.eq(cleared + 1)
+            with m.If(cleared == REGISTERS - 1):
+                m.d.sync += state.eq(State.FETCH)
         trap, cause = Signal(), Signal(Cause)
         next_pc = Signal(PC_BITS)
         m.d.comb += next_pc.eq(pc + 1)
@@ -193,8 +208,7 @@ class Sequencer(Block):
             m.d.sync += state.eq(State.NEXT)
         m.d.comb += self.retired.eq(finishes | (self.halted) | ((state == State.PUSH) & dispatch.push.ready))
 
-        known, clean = legality(m, word)
-        there: Value = Cat(*(engine == e for e in (Engine.SEQUENCER, *self.present))).any()
+        known, clean = legality(m, word, self.names)
         push = dispatch.push
         m.d.comb += [
             push.payload.engine.eq(engine - 1),
@@ -208,15 +222,14 @@ class Sequencer(Block):
         b_imm = Signal(REGISTER_BITS)
         m.d.comb += b_imm.eq(Mux(opcode["branch"], imm[26:48].as_signed(), imm.as_signed()))
         with m.Switch(state):
-            with m.Case(State.FETCH):
-                with m.If(fetch.present):
-                    m.d.sync += [word.eq(fetch.word), bad.eq(fetch.bad), state.eq(State.DECODE)]
-                    m.d.sync += self.at.eq(pc)
+            with m.Case(State.FETCH), m.If(fetch.present):
+                m.d.sync += [word.eq(fetch.word), bad.eq(fetch.bad), state.eq(State.DECODE)]
+                m.d.sync += self.at.eq(pc)
             with m.Case(State.DECODE):
                 m.d.sync += [state.eq(State.READ), turn.eq(0), taken.eq(0)]
                 with m.If(bad):
                     m.d.comb += [trap.eq(1), cause.eq(Cause.MEMORY)]
-                with m.Elif(~known | ~there):
+                with m.Elif(~known):
                     m.d.comb += [trap.eq(1), cause.eq(Cause.OPCODE)]
                 with m.Elif(~clean):
                     m.d.comb += [trap.eq(1), cause.eq(Cause.RESERVED)]
@@ -232,9 +245,8 @@ class Sequencer(Block):
                         m.d.sync += state.eq(State.PUSH)
             with m.Case(State.ADD):
                 m.d.sync += [b.eq(b + b_imm), state.eq(State.EXECUTE)]
-            with m.Case(State.PUSH):
-                with m.If(push.ready):
-                    m.d.sync += [pc.eq(next_pc), state.eq(State.NEXT)]
+            with m.Case(State.PUSH), m.If(push.ready):
+                m.d.sync += [pc.eq(next_pc), state.eq(State.NEXT)]
             with m.Case(State.EXECUTE):
                 m.d.comb += [request.eq(~taken), proceeds.eq(granted)]
                 with m.If(dispatch.own_granted):
@@ -243,14 +255,12 @@ class Sequencer(Block):
         self._control(m, state, proceeds, opcode, a, b, imm, pc, next_pc, finishes, trap, cause, dispatch)
         self._access(m, state, proceeds, opcode, a, b, result, write, finishes, trap, cause)
         with m.If(self.start & ~self.running):
-            m.d.sync += [state.eq(State.FETCH), pc.eq(0)]
+            m.d.sync += [state.eq(State.CLEAR), pc.eq(0), cleared.eq(0)]
         with m.If(self.running & (trap | self.engine_error | dispatch.overflow)):
             m.d.sync += [
                 state.eq(State.STOPPED),
                 self.trapped.eq(1),
-                self.cause.eq(
-                    Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, self.engine_cause))
-                ),
+                self.cause.eq(Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, self.engine_cause))),
             ]
         with m.Else():
             m.d.sync += self.trapped.eq(0)
@@ -339,7 +349,9 @@ class Sequencer(Block):
         m.d.comb += self.interrupt.payload.eq(imm[:16])
         m.d.sync += self.halted.eq(0)
         with m.If(go & opcode["halt"] & dispatch.idle):
-            m.d.sync += [state.eq(State.IDLE), self.halted.eq(1), self.code.eq(imm[:16])]
+            m.d.comb += self.interrupt.valid.eq(1)
+            with m.If(self.interrupt.ready):
+                m.d.sync += [state.eq(State.IDLE), self.halted.eq(1)]
         # NEXT: the innermost loop
         top = depth - 1
         start, end, left = (Array(x)[top[:3]] for x in (starts, ends, lefts))
@@ -374,9 +386,10 @@ class Sequencer(Block):
             p.data.eq(Cat(a, Const(0, 64 - REGISTER_BITS)).replicate(granules)),
             self.pad_answer.ready.eq(state == State.ACCESS),
         ]
+        lanes = Array(self.pad_answer.payload.word_select(i, 32) for i in range(self.word_bytes // 4))
         with m.If((state == State.ACCESS) & self.pad_answer.valid):
             m.d.comb += [
-                result.eq(self.pad_answer.payload.word_select(b[2:offset], 32)), write.eq(1), finishes.eq(1)
+                result.eq(lanes[b[2:offset]]), write.eq(1), finishes.eq(1)
             ]  # fmt: skip
         with m.If((state == State.EXECUTE) & proceeds & (opcode["read"] | opcode["write"])):
             with m.If(Mux(opcode["write"], b[:3].any(), b[:2].any())):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -43,7 +43,8 @@ class SequencerDispatch(Block):
     in cycles in which its oldest command finished.
 
     `own_wait`, `own_request` → `own_granted`: the sequencer takes tokens in this cycle. `own_give`: mask of tokens
-    it gives. `idle`: every queue is empty and nothing is in flight. `overflow`: a token too many.
+    it gives. `clear`: no semaphore has a token (a program starts). `idle`: every queue is empty
+    and nothing is in flight. `overflow`: a token too many.
     """
 
     def __init__(self) -> None:
@@ -56,6 +57,7 @@ class SequencerDispatch(Block):
                 "own_request": In(1),
                 "own_granted": Out(1),
                 "own_give": In(SEMAPHORES),
+                "clear": In(1),
                 "idle": Out(1),
                 "overflow": Out(1),
                 "blocked": Out(len(ENGINES)),
@@ -78,7 +80,7 @@ class SequencerDispatch(Block):
         m.d.comb += some.eq(Cat(c.any() for c in counts))
         queues = [place(m, f"queue{k}", Fifo(QUEUED.size, QUEUE)) for k in range(n)]
         flying = [place(m, f"flying{k}", Fifo(SEMAPHORES, IN_FLIGHT)) for k in range(n)]
-        m.d.comb += self.push.ready.eq(Cat(q.i.ready for q in queues).bit_select(self.push.payload.engine, 1))
+        m.d.comb += self.push.ready.eq(Array(q.i.ready for q in queues)[self.push.payload.engine])
         taken = Signal(SEMAPHORES, name="taken_own")
         m.d.comb += [
             self.own_granted.eq(self.own_request & ~(self.own_wait & ~some).any()),
@@ -128,7 +130,7 @@ class SequencerDispatch(Block):
             up = sum((g[s] for g in gives), Const(0, 1))
             total = Signal(COUNT_BITS + 2, name=f"total{s}")
             m.d.comb += total.eq(count + up - down)
-            m.d.sync += count.eq(Mux(total > SEMAPHORE_MAX, SEMAPHORE_MAX, total))
+            m.d.sync += count.eq(Mux(self.clear, 0, Mux(total > SEMAPHORE_MAX, SEMAPHORE_MAX, total)))
             full.append(total > SEMAPHORE_MAX)
         m.d.sync += self.overflow.eq(Cat(full).any())
         return m

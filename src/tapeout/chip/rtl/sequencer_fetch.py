@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -62,14 +62,13 @@ class SequencerFetch(Block):
         inside, jump = Signal(), Signal()
         pc = Cat(self.pc, Const(0, 1))
         aligned = Cat(Const(0, line_bits), self.pc[line_bits:], Const(0, 1)) if line_bits else pc
+        held = Array(read.data.word_select(i, WORD_BITS) for i in range(line))
         m.d.comb += [
             inside.eq((pc >= low) & (pc < asked) & ~empty),
             jump.eq(self.wants & ~inside & ((pc != asked) | empty)),
             self.present.eq(inside & (pc < ahead)),
             read.addr.eq(self.pc[line_bits : line_bits + index]),
-            self.word.eq(
-                read.data.word_select(self.pc[:line_bits], WORD_BITS) if line_bits else read.data[:WORD_BITS]
-            ),
+            self.word.eq(held[self.pc[:line_bits]] if line_bits else held[0]),
             self.bad.eq(read.data[8 * self.port_bytes]),
         ]
         # ask

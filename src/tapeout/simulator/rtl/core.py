@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.chip.isa.assembler import binary
+from tapeout.chip.rtl.block import Verilog, verilog
 from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.counters import COUNTERS
 from tapeout.chip.rtl.host import csr_map
@@ -98,6 +100,12 @@ class Outcome:
     counters: dict[str, int]
 
 
+@lru_cache(maxsize=4)
+def text_of(core: Core) -> Verilog:
+    """The core's Verilog, elaborated once (by identity)."""
+    return verilog(core)
+
+
 class CoreSimulation:
     """A core with `memory` (uint8, kept by reference). `latency`: cycles of an access, plus up to `spread` at random;
     `stall`: probability per cycle that a channel of the memory is not ready."""
@@ -112,7 +120,7 @@ class CoreSimulation:
         seed: int = 1,
     ) -> None:
         self.memory, self.core = memory, core
-        self.sim: Simulation = simulate(core, extension=MEMORY % {"port": core.core.port_bytes})
+        self.sim: Simulation = simulate(text_of(core), extension=MEMORY % {"port": core.core.port_bytes})
         self.registers = {r.name: r.address for r in csr_map()}
         self.sim.foreign.memory_attach(
             ctypes.c_void_p(self.sim.extension), ctypes.c_void_p(memory.ctypes.data), ctypes.c_uint64(len(memory)),
@@ -187,7 +195,8 @@ class CoreSimulation:
                 self.write("acknowledge", 1)
             if self.sim.cycle - start > limit:
                 raise DoesNotHold(
-                    f"core: {limit} cycles without an end, at instruction {self.read('at')}, status {self.read('status')}"
+                    f"core: {limit} cycles without an end, at instruction {self.read('at')}, "
+                    f"status {self.read('status')}"
                 )
         return Outcome(
             codes, self.read("cause") if trapped else None, self.read("at"), self.count("cycles"),

@@ -1,0 +1,140 @@
+"""The core: sequencer, engines and scratchpad between a memory port and a host interface.
+
+| scratchpad port | words | who |
+|---|---|---|
+| 0 | 1 | sequencer (`read`, `write`) |
+| 1 | 1 | load engine |
+| 2 | 1 | store engine |
+
+Further ports are those of the engines that `engines` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib.wiring import In, Out
+
+from tapeout.chip import spec
+from tapeout.chip.isa.definition import Engine
+from tapeout.chip.isa.registry import instructions
+from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.counters import Counters
+from tapeout.chip.rtl.dma_load import DmaLoad
+from tapeout.chip.rtl.dma_store import DmaStore
+from tapeout.chip.rtl.host import Host
+from tapeout.chip.rtl.memory_port import MemoryPort, axi
+from tapeout.chip.rtl.scratchpad import Scratchpad
+from tapeout.chip.rtl.sequencer import CAUSE_BITS, Sequencer
+from tapeout.chip.rtl.sequencer_dispatch import ENGINES
+
+ABSENT = frozenset({"transpose"})  # no engine has it yet
+PORTS = {"sequencer": 0, "load": 1, "store": 2}
+
+
+def names_of(engines: tuple[Engine, ...]) -> frozenset[str]:
+    """The instructions that a core with these engines executes; others trap as unknown opcodes."""
+    there = (Engine.SEQUENCER, *engines)
+    return frozenset(n for n, one in instructions().items() if one.engine in there and n not in ABSENT)
+
+
+class Core(Block):
+    """One core of `core` (a `spec.Core`). Ports: AXI4 to memory (`axi_*`), AXI4-Lite from the host (`s_*`), `irq`;
+    `inject` as the scratchpad's, for tests of its error correction.
+
+    Raises ValueError for what the blocks cannot be built for, in words.
+    """
+
+    def __init__(self, core: spec.Core, engines: tuple[Engine, ...] = (Engine.LOAD, Engine.STORE)) -> None:
+        self.core, self.engines = core, tuple(sorted(engines))
+        pad = core.scratchpad
+        size, word, port = pad.kibibytes * 1024, pad.word_bytes, core.port_bytes
+        depth = size // (pad.banks * word)
+        self.names = names_of(self.engines)
+        self.sequencer = Sequencer(port, size, word, self.names)
+        self.load = DmaLoad(port, size, word, core.outstanding)
+        self.store = DmaStore(port, size, word, core.outstanding)
+        self.port, self.host, self.counters = MemoryPort(port), Host(), Counters()
+        self.pad = Scratchpad(pad.banks, depth, word, tuple(1 for _ in PORTS))
+        subordinate = {n: m for n, m in self.host.signature.members.items() if n.startswith("s_")}
+        super().__init__(axi(port) | subordinate | {"irq": Out(1), "inject": In(2)})
+
+    @property
+    def module_name(self) -> str:
+        return "core"
+
+    def placed(self) -> Iterable[Block]:
+        return (self.sequencer, self.load, self.store, self.port, self.host, self.counters, self.pad)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        sequencer, load, store = (
+            place(m, n, b)
+            for n, b in (("sequencer", self.sequencer), ("load", self.load), ("store", self.store))
+        )
+        port, host, pad = place(m, "port", self.port), place(m, "host", self.host), place(m, "pad", self.pad)
+        counters = place(m, "counters", self.counters)
+        for name, member in self.signature.members.items():
+            outer = getattr(self, name)
+            if name.startswith(("axi_", "s_")) or name == "irq":
+                inner = getattr(port if name.startswith("axi_") else host, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+
+        def connect(source: Any, sink: Any) -> None:
+            m.d.comb += [
+                sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)
+            ]  # fmt: skip
+
+        connect(sequencer.line_request, port.fetch)
+        connect(port.fetched, sequencer.line)
+        connect(load.read, port.load)
+        connect(port.loaded, load.answer)
+        connect(store.write, port.write)
+        m.d.comb += [store.acknowledged.eq(port.acknowledged), store.refused.eq(port.refused)]
+        for name, engine in (("sequencer", sequencer), ("load", load), ("store", store)):
+            connect(engine.pad_request, getattr(pad, f"request{PORTS[name]}"))
+            connect(getattr(pad, f"answer{PORTS[name]}"), engine.pad_answer)
+        connect(sequencer.interrupt, host.interrupt)
+        m.d.comb += [
+            sequencer.start.eq(host.start), sequencer.base.eq(host.base), sequencer.arguments.eq(host.arguments),
+            host.running.eq(sequencer.running), host.halted.eq(sequencer.halted),
+            host.trapped.eq(sequencer.trapped), host.cause.eq(sequencer.cause), host.at.eq(sequencer.at),
+            pad.inject.eq(self.inject),
+        ]  # fmt: skip
+
+        engines = {Engine.LOAD: load, Engine.STORE: store}
+        done, errors = [], []
+        for k, engine in enumerate(ENGINES):
+            block = engines.get(engine)
+            if block is None:
+                done.append(Const(0, 1))
+                continue
+            connect(getattr(sequencer, f"command{k}"), block.command)
+            done.append(block.done)
+            errors.append((block.error, block.cause))
+        error, cause = Signal(), Signal(CAUSE_BITS)
+        for one, why in reversed(errors):
+            with m.If(one):
+                m.d.comb += [error.eq(1), cause.eq(why)]
+        m.d.comb += [
+            sequencer.done.eq(Cat(done)), sequencer.engine_error.eq(error), sequencer.engine_cause.eq(cause)
+        ]  # fmt: skip
+
+        blocked = {f"{e.name.lower()}_blocked": sequencer.blocked[k] for k, e in enumerate(ENGINES)}
+        events: dict[str, Any] = blocked | {
+            "cycles": sequencer.running,
+            "instructions": sequencer.retired,
+            "load_beats": load.answer.valid & load.answer.ready,
+            "store_beats": store.write.valid & store.write.ready,
+            "fetch_beats": sequencer.line.valid & sequencer.line.ready,
+        }
+        m.d.comb += [
+            counters.clear.eq(host.start),
+            counters.events.eq(Cat(events.get(n, Const(0, 1)) for n in self.counters.names)),
+            host.counters.eq(
+                Cat(counters.counts, pad.corrected, Const(0, 32), pad.uncorrectable, Const(0, 32))
+            ),
+        ]
+        return m

@@ -1,0 +1,158 @@
+"""The core in Verilator against the executable ISA: every byte of memory, every register, every trap."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from core_programs import CODE, MEMORY, Program
+from numpy.typing import NDArray
+
+from tapeout.chip import load
+from tapeout.chip.isa.assembler import assemble
+from tapeout.chip.isa.definition import Cause, Trap
+from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.isa.machine import Machine, execute
+from tapeout.chip.rtl.core import Core
+from tapeout.simulator.rtl.core import CoreSimulation, text_of
+from tapeout.simulator.rtl.lint import lint
+
+pytestmark = pytest.mark.verilator
+SPEC = load("tiny").core
+GEOMETRY = Geometry.of(SPEC)
+
+
+@lru_cache(maxsize=1)
+def core() -> Core:
+    return Core(SPEC)
+
+
+def memory(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, MEMORY, dtype=np.uint8)
+
+
+def compare(seed: int, **timing: float | int) -> None:
+    """One random program, both ways."""
+    text = Program(seed).text
+    program = assemble(text)
+    mine, theirs = memory(seed), memory(seed)
+    want = execute(GEOMETRY, program, theirs, base=CODE, seed=seed)
+    sim = CoreSimulation(core(), mine, seed=seed + 1, **timing)  # type: ignore[arg-type]
+    got = sim.run(program, CODE)
+    assert got.cause is None, (got, text)
+    assert got.codes == [*want.interrupts, 77]
+    wrong = np.flatnonzero(mine != theirs)
+    assert not len(wrong), (seed, len(wrong), [hex(x) for x in wrong[:8]], text)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs(seed: int) -> None:
+    compare(
+        seed,
+        latency=5 + 7 * (seed % 4),
+        spread=(0, 0, 10, 60)[seed % 4],
+        stall=(0.0, 0.3, 0.0, 0.6)[seed % 4],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 1100))
+def test_many_random_programs(seed: int) -> None:
+    compare(seed, latency=seed % 40, spread=seed % 50, stall=(0.0, 0.3, 0.7)[seed % 3])
+
+
+SETUP = (
+    "add rd=r1 imm=4\nadd rd=r2 imm=1\nadd rd=r3 imm=131072\nadd rd=r4 imm=100\nadd rd=r5 imm=1099511627776\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("load pad=r1 n0=r2 n1=r2 bytes=r2", Cause.ALIGNMENT),
+        ("load pad=r3 n0=r2 n1=r2 bytes=r2", Cause.RANGE),
+        ("store pad=r3 n0=r2 n1=r2 bytes=r2", Cause.RANGE),
+        ("load memory=r5 n0=r2 n1=r2 bytes=r2", Cause.MEMORY),
+        ("store memory=r5 n0=r2 n1=r2 bytes=r2", Cause.MEMORY),
+        ("load n0=r4 n1=r2 bytes=r2 pitch=r1", Cause.ALIGNMENT),
+        ("gather n0=r2 bytes=r2 table=r2", Cause.ALIGNMENT),
+        ("gather n0=r2 bytes=r2 table=r3", Cause.RANGE),
+        ("read rd=r1 b=r2", Cause.ALIGNMENT),
+        ("write a=r1 b=r1", Cause.ALIGNMENT),
+        ("read rd=r1 b=r3", Cause.RANGE),
+        ("loop count=r2 end=0", Cause.LOOP),
+        ("loop count=r2 end=8\nbranch target=0", Cause.LOOP),
+        ("loop count=r2 end=8\nbranch target=9", Cause.LOOP),
+        ("\n".join(f"loop count=r2 end={20 - i}" for i in range(9)), Cause.LOOP),
+        ("loop count=r4 end=7\nsync signal=3\nsync", Cause.SEMAPHORE),
+        ("", Cause.OPCODE),
+    ],
+)
+def test_traps(text: str, cause: Cause) -> None:
+    program = assemble(SETUP + text + "\nsync wait=9")
+    if not text:
+        program[-1] = 0
+    both = [np.zeros(1 << 16, np.uint8) for _ in range(2)]
+    with pytest.raises(Trap) as caught:
+        execute(GEOMETRY, program, both[0], base=0x8000)
+    assert caught.value.cause == cause
+    got = CoreSimulation(core(), both[1]).run(program, 0x8000)
+    assert got.cause == cause
+
+
+def test_every_reserved_bit_of_an_instruction_traps() -> None:
+    """Walks through the bits that `halt` does not use."""
+    from tapeout.chip.isa.definition import word
+    from tapeout.chip.isa.registry import encode, instructions
+
+    one = instructions()["halt"]
+    data = np.zeros(1 << 16, np.uint8)
+    sim = CoreSimulation(core(), data)
+    for bit in [b for b in range(40, 128) if not one.used >> b & 1][::7]:
+        got = sim.run([encode(word(one)) | 1 << bit], 0x8000)
+        assert got.cause == Cause.RESERVED, bit
+        sim.sim.reset()
+
+
+def test_a_straight_copy_runs_at_the_port_s_rate() -> None:
+    """Words in and out, both engines at once: at least 95 % of the port each way."""
+    data = memory(1)
+    program = assemble(
+        """
+        add rd=r1 imm=1
+        add rd=r2 imm=16384
+        add rd=r3 imm=0x10000
+        add rd=r4 imm=4
+        add rd=r6 imm=32768
+        sync signal=1
+        sync signal=1
+        loop count=r4 end=done
+          load pad=r5 memory=r7 bytes=r2 n0=r1 n1=r1 wait=1 signal=0
+          store pad=r5 memory=r3 bytes=r2 n0=r1 n1=r1 wait=0 signal=1
+          add rd=r7 a=r7 b=r2
+          add rd=r3 a=r3 b=r2
+          xor rd=r5 a=r5 b=r2
+        done: halt
+        """
+    )
+    want = data.copy()
+    Machine(GEOMETRY, _with(want, program), 0x38000).run()
+    sim = CoreSimulation(core(), data, latency=8)  # what 16 requests in flight cover
+    got = sim.run(program, 0x38000)
+    assert (data == want).all()
+    assert got.counters["load_beats"] == got.counters["store_beats"] == 4 * 512
+    # the loads follow one another; the last store follows the last load
+    assert got.cycles < 4 * 512 / 0.95 + 512 + 200, got
+
+
+def _with(data: NDArray[np.uint8], program: list[int]) -> NDArray[np.uint8]:
+    from tapeout.chip.isa.assembler import binary
+
+    code = np.frombuffer(binary(program), np.uint8)
+    data[0x38000 : 0x38000 + len(code)] = code
+    return data
+
+
+def test_lint() -> None:
+    assert lint(text_of(core())) == []
