@@ -92,7 +92,8 @@ def test_a_delay_keeps_the_sum_of_what_stays_within_the_plan(values: list[float]
 def test_whole_delays_are_exact_and_negative_ones_look_ahead() -> None:
     x = np.arange(6.0)[None, :]
     np.testing.assert_array_equal(shifted(x, np.array([[2 * MONTH]]))[0], [0, 0, 0, 1, 2, 3])
-    np.testing.assert_array_equal(shifted(x, np.array([[-2 * MONTH]]))[0], [2, 3, 4, 5, 0, 0])
+    np.testing.assert_allclose(shifted(x, np.array([[-2 * MONTH]]))[0], [0 + 1 + 2, 3, 4, 5, 0, 0])
+    assert shifted(x, np.array([[-2.5 * MONTH]])).sum() == pytest.approx(x.sum())
 
 
 def test_annuity_repays_its_loan() -> None:

@@ -82,7 +82,10 @@ def _with_rate(u: Unit, r: Unit) -> Unit:
 
 def shifted(x: Array, by: Array) -> Array:
     """[S, T] later by `by` seconds [S, 1]: linear between months, the part before the first month taken as zero.
-    The sum over months is kept, apart from what leaves at the end."""
+    The sum over months is kept, apart from what leaves at the end: what a negative `by` would put before the first
+    month falls in it."""
+    if np.all(by <= 0) and np.any(by < 0):
+        return _ahead(x, -np.atleast_2d(by)[:, :1] / MONTH)
     months = np.atleast_2d(by)[:, :1] / MONTH
     whole = np.floor(months)
     part = months - whole
@@ -98,6 +101,18 @@ def shifted(x: Array, by: Array) -> Array:
     if not np.any(part):
         return at(index)
     return at(index) * (1 - part) + at(index - 1) * part
+
+
+def _ahead(x: Array, months: Array) -> Array:
+    """[S, T] earlier by `months` [S, 1], through the running sum."""
+    rows, length = max(x.shape[0], months.shape[0]), x.shape[1]
+    running = np.broadcast_to(np.cumsum(x, axis=1), (rows, length))
+    at = np.minimum(np.arange(length)[None, :] + np.broadcast_to(months, (rows, 1)), length - 1)
+    low = np.floor(at).astype(int)
+    part = at - low
+    below = np.take_along_axis(running, low, axis=1)
+    above = np.take_along_axis(running, np.minimum(low + 1, length - 1), axis=1)
+    return np.diff(below * (1 - part) + above * part, axis=1, prepend=0.0)
 
 
 def discounted(x: Array, rate: Array) -> Array:

@@ -17,7 +17,7 @@ from tapeout.fleet.deploy import Supply, define_sites
 from tapeout.fleet.energy import Energy
 from tapeout.fleet.formula import Month
 from tapeout.fleet.graph import Graph, Values
-from tapeout.fleet.scenario import Scenario
+from tapeout.fleet.scenario import Scenario, load_scenario
 from tapeout.fleet.service import Service, solve_all
 from tapeout.model import load
 from tapeout.physical.quantity import Quantity
@@ -101,6 +101,14 @@ def build(
     progress("supply, power and money at the nominal inputs")
     nominal = graph.evaluate()
     return Plan(s, spec, graph, services, supply, energy, nominal)
+
+
+def plan(
+    scenario: str | Path = "ten-gigawatts", chip: str | Path | None = None, model: str | None = None
+) -> Plan:
+    """The plan of a shipped scenario or a TOML file, at the nominal inputs. Raises InputError naming the field that is
+    wrong. Samples, sensitivity and stress of it are in `tapeout.fleet.risk` and `tapeout.fleet.stress`."""
+    return build(load_scenario(scenario), chip, model)
 
 
 def _certain(value: float, unit: str, source: str) -> Quantity:

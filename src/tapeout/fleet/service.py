@@ -171,7 +171,7 @@ class _Steps:
         together = (
             max(min(int(CHUNK / load_.fresh), MOST_SEQUENCES) // ranks, 1) * ranks
         )  # each rank takes whole prompts
-        chunk = min(load_.fresh, CHUNK / together * 1.0 if together > ranks else float(CHUNK))
+        chunk = min(load_.fresh, float(CHUNK))  # longer prompts take several steps
         passes = max(load_.fresh / chunk, 1.0)
         seen = load_.prompt * load_.cached + (load_.fresh - chunk) / 2
         one = np.ones(1)

@@ -137,7 +137,8 @@ def _paths(plan: Plan) -> Markup:
         "saving",
         [("", option)],
         caption="Saving so far against buying each rival for the same work. Below the line the own "
-        "programme has cost more.",
+        "programme has cost more. What own buildings and chips are still worth at the end is counted in the table, not "
+        "in the curve.",
     )
 
 

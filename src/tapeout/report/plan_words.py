@@ -14,7 +14,7 @@ LABELS = {
     "demand.users_ceiling": "most users ever",
     "demand.slowing": "rate at which growth of use declines",
     "demand.other_work": "all serving over the text modelled",
-    "demand.other_growth": "growth of that, a year",
+    "demand.other_growth": "growth of all serving over the text modelled, a year",
     "demand.headroom": "capacity above the expected peak",
     "schedule.tape_out_slip": "delay of the tape-out",
     "schedule.grid_slip": "delay of grid connections",
