@@ -58,6 +58,10 @@ def test_a_name_is_defined_once() -> None:
     g = small()
     with pytest.raises(ValueError, match="twice"):
         g.let("chips", "chip", "2 * chips")
+    g.input("chips", quantity(99.0, "chip"))  # what a scenario gave stands
+    assert g.evaluate()["chips"][0, 0] == 10
+    with pytest.raises(ValueError, match="chip"):
+        g.input("chips", quantity(99.0, "USD"))
 
 
 def test_samples_at_once_equal_one_by_one() -> None:

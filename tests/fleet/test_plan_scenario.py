@@ -52,6 +52,10 @@ def write(tmp_path: Path, body: str) -> Path:
         (f"[kind.agents]\nprompt = {quantity(100, 's')}", "kind.agents.prompt.unit"),
         (f'[kind.new]\nmodel = "gpt-oss-20b"\nprompt = {quantity(100, "token/request")}', "kind.new.growth"),
         (f"[site.texas.build]\nnuclear = {quantity(1, 'GW')}", "site.texas.build.nuclear"),
+        (f"[finance]\naccelerator_life = {quantity(0, 'year')}", "finance.accelerator_life"),
+        (f"[finance]\naccelerator_life = {quantity(5, 'year', low=0)}", "finance.accelerator_life.low"),
+        (f"[system.own]\nchips_per_tray = {quantity(0, 'chip/tray')}", "system.own.chips_per_tray"),
+        (f"[kind.chat]\ngrowth = {quantity(50, '1/year')}", "kind.chat.growth"),
         ("months = 3", "months"),
         ('start = "2026-00"', "start"),
     ],
@@ -102,3 +106,13 @@ def test_no_bare_number_hides_in_the_tables() -> None:
     for name in TABLES:
         look(tomllib.loads(files("tapeout.fleet.tables").joinpath(f"{name}.toml").read_text()), name)
     assert len(tables()) > 200
+
+
+def test_what_physical_says_of_the_chip_can_be_set(tmp_path: Path) -> None:
+    pytest.importorskip("highspy", reason="planning needs the `plan` extra")
+    from tapeout.fleet.plan import plan
+
+    made = plan(write(tmp_path, f"[own]\nstack_price = {quantity(900, 'USD/stack')}"))
+    assert made.nominal["own.stack_price"][0, 0] == 900
+    with pytest.raises(InputError):
+        load_scenario(write(tmp_path, f"[own]\nstack_price = {quantity(900, 'USD/chip')}"))

@@ -98,7 +98,12 @@ class Graph:
     nodes: dict[str, Node] = field(default_factory=dict)
 
     def input(self, name: str, quantity: Quantity, about: str = "") -> str:
-        """A number from a table."""
+        """A number from a table; one given before, by a scenario, stands."""
+        before = self.nodes.get(name)
+        if before is not None and before.quantity is not None:
+            if not unit(before.unit).like(unit(quantity.unit)):
+                raise ValueError(f"{name} is in {before.unit}, not in {quantity.unit}")
+            return name
         unit(quantity.unit)
         self._add(Node(name, quantity.unit, "scalar", "", (), about, quantity))
         return name

@@ -14,6 +14,7 @@ from tapeout.errors import InputError, Phrase
 from tapeout.fields import Fields
 from tapeout.files import read_toml
 from tapeout.fleet.formula import Month
+from tapeout.fleet.scenario_fields import FORMS, POSITIVE, form_of
 from tapeout.fleet.units import unit
 from tapeout.physical.quantity import Confidence, Origin, Quantity
 
@@ -244,7 +245,7 @@ def _site(key: str, s: Fields, start: Month, quantities: Mapping[str, Quantity])
 def _check(s: Scenario, f: Fields, given: set[str]) -> None:
     """What fields must be to each other."""
     for name in sorted(given - set(tables())):
-        form = _FORMS.get(_form(name))
+        form = FORMS.get(form_of(name))
         if form is None:
             raise InputError(
                 s.where, name, Phrase("an unknown field"), "a field of the tables or of a scenario"
@@ -253,7 +254,14 @@ def _check(s: Scenario, f: Fields, given: set[str]) -> None:
             raise InputError(s.where, f"{name}.unit", s.quantities[name].unit, f"a unit like {form}")
     for name in _needed(s):
         if name not in s.quantities:
-            raise InputError(s.where, name, Phrase("nothing"), f"a quantity in {_FORMS[_form(name)]}")
+            raise InputError(s.where, name, Phrase("nothing"), f"a quantity in {FORMS[form_of(name)]}")
+    for name, q in s.quantities.items():
+        leaf = name.rsplit(".", 1)[-1]
+        if q.low <= 0 and (name in POSITIVE or leaf in POSITIVE):
+            field = name if q.value <= 0 else f"{name}.low"
+            raise InputError(s.where, field, q.low, "a number above 0")
+        if leaf.endswith("growth") and q.high * unit(q.unit).factor > 10 * unit("1/year").factor:
+            raise InputError(s.where, name, q.high, "at most 10 a year")
     if not s.targets:
         raise f.fail("target", Phrase("nothing"), "own power by year: y2027 and so on")
     before = 0.0
@@ -273,61 +281,10 @@ def _check(s: Scenario, f: Fields, given: set[str]) -> None:
             raise InputError(s.where, name, s.value(name, "1"), "a share below 1")
 
 
-# The fields of a scenario beyond those of the tables, with a unit each is like; * is a name of the scenario's own.
-_FORMS = {
-    "demand.users_start": "user",
-    "demand.users_growth": "1/year",
-    "demand.users_ceiling": "user",
-    "demand.slowing": "1/year",
-    "demand.other_work": "1",
-    "demand.other_growth": "1/year",
-    "demand.headroom": "1",
-    "kind.*.per_user": "request/(user·day)",
-    "kind.*.rate": "request/s",
-    "kind.*.growth": "1/year",
-    "kind.*.prompt": "token/request",
-    "kind.*.cached": "1",
-    "kind.*.output": "token/request",
-    "kind.*.tpot": "s/token",
-    "kind.*.ttft": "s",
-    "region.*.share": "1",
-    "region.*.longitude": "1",
-    "region.*.swing": "1",
-    "service.*": "1",
-    "target.*": "W",
-    "schedule.tape_out_slip": "month",
-    "schedule.grid_slip": "month",
-    "gpu.*.installed": "chip",
-    "gpu.*.added": "chip/year",
-    "gpu.*.progress": "1/year",
-    "revenue.per_user": "USD/(user·year)",
-    "revenue.per_user_growth": "1/year",
-    "revenue.growth_slowing": "1/year",
-    "revenue.input_price": "USD/token",
-    "revenue.cached_price": "USD/token",
-    "revenue.output_price": "USD/token",
-    "revenue.price_fall": "1/year",
-    "site.*.connection.*.power": "W",
-    "site.*.build.solar": "W",
-    "site.*.build.wind": "W",
-    "site.*.build.battery": "W",
-}
-_OPEN = ("kind", "region", "service", "target", "gpu", "site")
-
-
-def _form(name: str) -> str:
-    """The name with what the scenario calls things replaced by *."""
-    parts = name.split(".")
-    if parts[0] in _OPEN and len(parts) > 1:
-        parts[1] = "*"
-    if parts[0] == "site" and len(parts) == 5:
-        parts[3] = "*"
-    return ".".join(parts)
-
-
 def _needed(s: Scenario) -> list[str]:
     """Every field that a scenario must have."""
-    found = [k for k in _FORMS if "*" not in k]
+    own = ("own", "chip", "nre")  # the chip's own, where a scenario knows better
+    found = [k for k in FORMS if "*" not in k and k.split(".")[0] not in own]
     for c in s.classes:
         found += [f"kind.{c}.{k}" for k in ("growth", "prompt", "cached", "output", "tpot", "ttft")]
         if f"kind.{c}.rate" not in s.quantities:
