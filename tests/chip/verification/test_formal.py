@@ -11,6 +11,8 @@ from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.arbiter import Arbiter
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.matrix_engine import MatrixEngine
+from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.skid import Skid
 from tapeout.chip.rtl.weight_column import WeightColumn
 from tapeout.chip.verification import formal
@@ -18,7 +20,9 @@ from tapeout.chip.verification.formal import Proof, prove
 from tapeout.chip.verification.mutants import MUTANTS
 from tapeout.chip.verification.mutation import variant
 from tapeout.chip.verification.proofs.arbiter import ArbiterProof
+from tapeout.chip.verification.proofs.matrix_engine import ScoreboardProof
 from tapeout.chip.verification.proofs.queue import FifoProof, SkidProof
+from tapeout.chip.verification.proofs.scratchpad import ScratchpadProof
 from tapeout.chip.verification.proofs.secded import SecdedErrorsProof, SecdedLinearProof, Shifted
 from tapeout.chip.verification.proofs.storage import AccumulatorProof, ActivationRowProof
 from tapeout.chip.verification.proofs.weights import WeightColumnProof
@@ -38,6 +42,10 @@ PROOFS: dict[str, Callable[[], Proof]] = {
     "accumulators": lambda: AccumulatorProof(AccumulatorFile(4, 2)),
     "accumulators, operand": lambda: AccumulatorProof(AccumulatorFile(2, 2), "index"),
     "activations": lambda: ActivationRowProof(ActivationRow(2)),
+    "scratchpad of 3 ports": lambda: ScratchpadProof(Scratchpad(2, 2, 8, (2, 1, 1))),
+    "scratchpad of 4 ports": lambda: ScratchpadProof(Scratchpad(4, 2, 8, (4, 1, 2, 1))),
+    "scoreboard of 2 rows": lambda: ScoreboardProof(MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
+    "scoreboard of 3 rows": lambda: ScoreboardProof(MatrixEngine(3, 2, 4, BOTH, 2, 2)),
     **{
         f"weights {'+'.join(f)} × {w}": lambda f=f, w=w: WeightColumnProof(WeightColumn(f, w, 2))
         for f, w in ((("mxfp4",), 1), (("mxfp4",), 2), (("mxint8",), 1), (BOTH, 1), (BOTH, 2))
@@ -73,6 +81,12 @@ BROKEN: dict[str, Callable[[Any], Proof]] = {
     "accumulator_drain": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "row_stale_slot": lambda b: ActivationRowProof(b.ActivationRow(2)),
     "row_triples": lambda b: ActivationRowProof(b.ActivationRow(2)),
+    "scratchpad_credit": lambda b: ScratchpadProof(b.Scratchpad(2, 2, 8, (2, 1, 1))),
+    "scratchpad_clash": lambda b: ScratchpadProof(b.Scratchpad(2, 2, 8, (2, 1, 1))),
+    "scratchpad_fixed_priority": lambda b: ScratchpadProof(b.Scratchpad(2, 2, 8, (2, 1, 1))),
+    "engine_hazard": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
+    "engine_busy_bank": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
+    "engine_drain_queue": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
     "column_scales": lambda b: WeightColumnProof(b.WeightColumn(BOTH, 2, 2)),
 }
 

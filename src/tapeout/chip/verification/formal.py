@@ -86,10 +86,10 @@ class Proof(Block):
         self.properties(m, dut, seen)
         return m
 
-    def claim(self, m: Module, condition: Any) -> None:
-        """What must hold in every cycle after reset."""
+    def claim(self, m: Module, condition: Any, depth: int = 1) -> None:
+        """What must hold in every cycle after reset; a failure is told with the line `depth` calls up."""
         with m.If(self.started):
-            m.d.comb += Assert(condition)
+            m.d.comb += Assert(condition, src_loc_at=depth)
 
     def given(self, m: Module, condition: Any) -> None:
         """What the surroundings promise."""
@@ -103,7 +103,7 @@ class Proof(Block):
 
     def claim_held(self, m: Module, stream: Any, name: str = "o") -> None:
         """An output stream keeps the convention: once valid, it stays so with its payload until it is taken."""
-        self.claim(m, self._held(m, stream, name))
+        self.claim(m, self._held(m, stream, name), depth=2)
 
     def given_held(self, m: Module, stream: Any, name: str = "i") -> None:
         """An input stream keeps it."""
