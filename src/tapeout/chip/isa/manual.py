@@ -37,11 +37,12 @@ are little-endian. FP32 arithmetic, formats and the order of every sum are those
 """
 
 COUNTS = """
-Cycles are those that an instruction keeps its engine, from its start to its signals, where memory and scratchpad
-never make it wait; the Python function that computes them is given with each instruction. `timing` names the
-constants below, `g` is the core's geometry (lanes, rows, port_bytes …). Sequencer, load and store
-constants are those of the RTL, and so is the matrix engine's own time; vector times are what its lanes,
-read ports and pipeline depth allow.
+Of the sequencer's own instructions: cycles until the next one starts. Of the engines': from the queue to the tokens,
+where the engine is free and scratchpad and memory never make it wait; loads and stores take memory's latency on
+top. The Python function that computes them is given with each instruction; `timing` names the constants below, `g`
+is the core's geometry. Sequencer, load, gather, store and scatter take exactly these cycles in RTL; so does the
+matrix engine from its operands to its results. The way of operands from the scratchpad to the matrix engine, vector
+instructions and transpose have the times they are designed for, which no RTL has confirmed yet.
 """
 
 

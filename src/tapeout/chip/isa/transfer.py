@@ -73,9 +73,11 @@ def run_cycles(o: Operands, g: Geometry) -> int:
 
 def load_cycles(o: Operands, g: Geometry) -> int:
     """`run_cycles` and the engine's own; the latency of memory comes on top."""
-    return timing.LOAD_FILL + run_cycles(o, g)
+    moved = run_cycles(o, g)
+    return timing.LOAD_FILL + moved if moved else timing.LOAD_EMPTY
 
 
 def store_cycles(o: Operands, g: Geometry) -> int:
     """`run_cycles` and the engine's own; the latency of memory comes on top."""
-    return timing.STORE_FILL + run_cycles(o, g)
+    moved = run_cycles(o, g)
+    return timing.STORE_FILL + moved if moved else timing.STORE_EMPTY

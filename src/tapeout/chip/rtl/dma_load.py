@@ -128,19 +128,19 @@ class DmaLoad(Block):
         with m.If(out_free):
             m.d.sync += out_ends.eq(has & took.ends)
         m.d.comb += self.done.eq(out_ends & out_free)
-        # the scratchpad: writes, or an index when nothing is to be written
+        # the scratchpad: an index, which the whole engine waits for, goes before writes
         m.d.comb += [
             writing.eq(has | out_valid | queue.o.valid),
             address.empty.eq(~writing),
-            index_first.eq(address.index_request.valid & ~out_valid),
+            index_first.eq(address.index_request.valid),
             self.pad_request.valid.eq(out_valid | address.index_request.valid),
-            address.index_request.ready.eq(self.pad_request.ready & ~out_valid),
+            address.index_request.ready.eq(self.pad_request.ready),
             request.eq(out),
             address.index.valid.eq(self.pad_answer.valid),
             address.index.payload.eq(self.pad_answer.payload),
             self.pad_answer.ready.eq(address.index.ready),
         ]
-        with m.If(~out_valid):
+        with m.If(index_first):
             m.d.comb += [
                 request.address.eq(address.index_request.payload[word_bits:]), request.write.eq(0), request.mask.eq(0)
             ]  # fmt: skip

@@ -65,7 +65,7 @@ class SequencerFetch(Block):
         held = Array(read.data.word_select(i, WORD_BITS) for i in range(line))
         m.d.comb += [
             inside.eq((pc >= low) & (pc < asked) & ~empty),
-            jump.eq(self.wants & ~inside & ((pc != asked) | empty)),
+            jump.eq(self.wants & ~inside & ((aligned != asked) | empty)),
             self.present.eq(inside & (pc < ahead)),
             read.addr.eq(self.pc[line_bits : line_bits + index]),
             self.word.eq(held[self.pc[:line_bits]] if line_bits else held[0]),

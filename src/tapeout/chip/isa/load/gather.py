@@ -21,8 +21,14 @@ def meaning(state: State, o: Operands) -> None:
 
 
 def cycles(o: Operands, g: Geometry) -> int:
-    """Each run asks the scratchpad for its index first; runs at word boundaries."""
-    return timing.LOAD_FILL + o.n0 * (timing.INDEX + pieces(0, o.pad, o.bytes, g))
+    """Each run asks the scratchpad for its index first; here with memory's elements at word boundaries."""
+    if not o.n0 or not o.bytes:
+        return timing.LOAD_EMPTY
+    return (
+        timing.LOAD_FILL
+        - 1
+        + sum(timing.GATHER_INDEX + pieces(0, o.pad + i * o.pitch, o.bytes, g) for i in range(o.n0))
+    )
 
 
 INSTRUCTION = Instruction(

@@ -38,5 +38,5 @@ INSTRUCTION = Instruction(
     ),
     (), meaning, cycles,
     "Cached values lie by position and are contracted over positions: 32 positions × 32 channels of MXINT8 codes "
-    "become 32 weight blocks, one per channel.",
+    "become 32 weight blocks, one per channel. No engine in RTL has it yet: there it traps as an unknown opcode.",
 )  # fmt: skip

@@ -21,8 +21,11 @@ def meaning(state: State, o: Operands) -> None:
 
 
 def cycles(o: Operands, g: Geometry) -> int:
-    """Each run asks the scratchpad for its index first; runs at word boundaries."""
-    return timing.STORE_FILL + o.n0 * (timing.INDEX + pieces(0, o.pad, o.bytes, g))
+    """Each run asks the scratchpad for its index first; here with memory's elements at word boundaries."""
+    if not o.n0 or not o.bytes:
+        return timing.STORE_EMPTY
+    runs = sum(timing.SCATTER_INDEX + pieces(0, o.pad + i * o.pitch, o.bytes, g) for i in range(o.n0))
+    return timing.STORE_FILL - 6 + runs
 
 
 INSTRUCTION = Instruction(
