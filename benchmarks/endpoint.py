@@ -46,21 +46,16 @@ def load(at: Running, streams: int, requests: int, output: int, seed: int) -> di
     return found
 
 
-def bare(at: Running, batch: int, steps: int) -> tuple[float, float]:
-    """Wall and processor seconds of a decode step of the backend alone, in batches as the endpoint runs them."""
+def bare(at: Running, batch: int, output: int) -> tuple[float, float]:
+    """Wall and processor seconds a token of the backend alone: the same prompts and answers, one batch."""
     backend = at.endpoint.served.backend
     work = [(backend.sequence(), list(range(20 + i, 20 + i + PROMPT))) for i in range(batch)]
-    logits = backend.step(work)
     began, cpu = time.perf_counter(), time.process_time()
-    for _ in range(steps):
+    logits = backend.step(work)
+    for _ in range(output - 1):
         logits = backend.step([(s, [int(x.argmax())]) for (s, _), x in zip(work, logits, strict=True)])
-    return (time.perf_counter() - began) / steps, (time.process_time() - cpu) / steps
-
-
-def counters(at: Running) -> tuple[float, float, float, float]:
-    """Steps, seconds in the backend, seconds in steps, and processor seconds of this process."""
-    engine = at.endpoint.engine
-    return engine.steps, engine.step_seconds, engine.busy_seconds, time.process_time()
+    tokens = batch * output
+    return (time.perf_counter() - began) / tokens, (time.process_time() - cpu) / tokens
 
 
 def main() -> None:
@@ -71,42 +66,35 @@ def main() -> None:
     parser.add_argument("--output", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--threads", type=int, default=1, help="of the arithmetic; with more, their time is counted too"
+        "--threads", type=int, default=1, help="of the arithmetic, 0 for every core"
     )
     a = parser.parse_args()
     settings = Settings(
         model=a.model, chip=a.chip, port=0, max_sequences=64, threads=a.threads, log_level="error"
     )
-    figures: dict[int, dict[str, list[float]]] = {n: {} for n in (1, 8, 32)}
+    figures: dict[int, list[tuple[float, ...]]] = {n: [] for n in (1, 8, 32)}
     with running(settings) as at:
         load(at, 32, 32, 8, 99)
         for round in range(a.rounds):
             for n, found in figures.items():
-                before = counters(at)
-                result = load(at, n, 4 * n, a.output, round * 100 + n)
-                steps, inside, busy, cpu = (y - x for x, y in zip(before, counters(at), strict=True))
-                bare_wall, bare_cpu = bare(at, n, a.output)
-                for name, value in (
-                    ("rate", result["tokens"] / result["seconds"]),
-                    ("step", result["seconds"] / steps),
-                    ("bare", bare_wall),
-                    ("engine", (busy - inside) / steps),
-                    ("share", max(cpu / steps / bare_cpu - 1, 0.0)),
-                    ("per_token", max(cpu - bare_cpu * steps, 0.0) / result["tokens"]),
-                ):
-                    found.setdefault(name, []).append(value)
-        print("                       wall, ms a step                     processor time above the backend")
+                before = time.process_time()
+                result = load(at, n, 2 * n, a.output, round * 100 + n)
+                cpu = time.process_time() - before
+                tokens = result["tokens"]
+                found.append((result["seconds"] / tokens, cpu / tokens, *bare(at, n, a.output)))
+        print("          tokens/s            above the backend, share of its time")
         print(
-            f"{'streams':>8} {'tokens/s':>9} {'served':>8} {'bare':>8} {'in between':>11} "
-            f"{'µs a token':>12} {'of a step':>10}"
+            f"{'streams':>8} {'served':>9} {'backend':>9} {'wall':>10} {'processor':>10}  {'µs a token':>10}"
         )
-        for n, f in figures.items():
-            step, bare_step, between = (min(f[k]) * 1e3 for k in ("step", "bare", "engine"))
+        rates = {}
+        for n, found in figures.items():
+            wall, cpu, bare_wall, bare_cpu = (min(column) for column in zip(*found, strict=True))
+            rates[n] = 1 / wall
             print(
-                f"{n:8} {max(f['rate']):9,.0f} {step:8.2f} {bare_step:8.2f} {between:11.2f} "
-                f"{min(f['per_token']) * 1e6:12.0f} {min(f['share']):10.0%}"
+                f"{n:8} {1 / wall:9,.0f} {1 / bare_wall:9,.0f} {wall / bare_wall - 1:10.0%} "
+                f"{cpu / bare_cpu - 1:10.0%} {(cpu - bare_cpu) * 1e6:10.0f}"
             )
-        print(f"32 streams over one: {max(figures[32]['rate']) / max(figures[1]['rate']):.2f} (target 4)")
+        print(f"32 streams over one: {rates[32] / rates[1]:.2f} (target 4)")
     closed_loop(a.model, a.chip)
 
 
