@@ -1,7 +1,8 @@
 """Published totals, and what the plan's own formulas make of their inputs: the proof that its layers add up.
 
-The formulas are those of `hardware`, `own` and `service`, the inputs those of the shipped tables; nothing here is
-fitted.
+The formulas are those of `hardware`, `own` and `service`, the inputs those of the shipped tables. The parts of the
+GB200 site are from the same note as its totals, and the GB300's price was inferred from its published hour: those prove
+the adding up and no more. The other power of every air-cooled server is the H100's; the rest are predictions.
 """
 
 from __future__ import annotations

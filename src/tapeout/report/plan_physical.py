@@ -71,7 +71,7 @@ def build_out(plan: Plan) -> list[Markup]:
             [
                 (
                     "Own fleet and what all demand would take",
-                    lines(drawn, x, y, tooltip=(("GW", 1, ""),), right=190),
+                    lines(drawn, x, y, tooltip=(("GW", 1, ""),), right=225),
                 ),
                 (
                     "Power connected at each site",
