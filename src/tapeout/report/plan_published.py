@@ -21,9 +21,12 @@ def checks() -> list[Markup]:
     return [
         tag(
             "p",
-            "The formulas that build the own chip's racks, sites and hours build these too, from the price and power of "
-            "their parts. The parts of the GB200 site are from the same note as its totals, and the price of the GB300 was "
-            "inferred from its published hour, so those lines prove the adding up and no more; the others are predictions.",
+            "The formulas that build the own chip's racks, sites and hours build these too, from the "
+            "price and power of "
+            "their parts. The parts of the GB200 site are from the same note as its totals, and the "
+            "price of the GB300 was "
+            "inferred from its published hour, so those lines prove the adding up and no more; the "
+            "others are predictions.",
         ),
         table(["", "published", "here", "unit", "error", "source"], rows, numeric=(1, 2, 4)),
         table([f"{TOKENS}, $ a million tokens", "published", "here", ""], bounds, numeric=(2,)),
