@@ -22,7 +22,7 @@ class InputError(TapeoutError):
 
     def __init__(self, where: object, field: str, found: object, expected: str) -> None:
         self.where, self.field, self.found, self.expected = str(where), field, found, expected
-        name = f"{where}: {field}" if field else f"{where}"
+        name = printable(f"{where}: {field}" if field else f"{where}")
         super().__init__(f"{name}: found {shown(found)}, expected {expected}")
 
 
@@ -42,5 +42,10 @@ class DoesNotHold(TapeoutError):
 def shown(value: object, limit: int = 80) -> str:
     """`value` as one printable line of at most `limit` characters."""
     text = str(value) if isinstance(value, Phrase) else repr(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = printable(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """`text` on one line: what cannot be printed becomes a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in text)

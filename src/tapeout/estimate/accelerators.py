@@ -216,6 +216,7 @@ def power(sheet: Accelerator, parameters: Parameters) -> Power:
         mac_pj={c: p["power.mac_pj"] * _MAC_COST[c] * node for c in peaks},
         vector_pj=p["power.vector_pj"] * node,
         # No limit: the fitted rates were measured under it.
+        cap_w=sheet.tdp_watts,
     )
 
 

@@ -129,7 +129,8 @@ class Overheads:
 @dataclass(frozen=True, eq=False)
 class Power:
     """Power of one chip with its memory (no host): `idle_w` always, energies for what it does, and
-    `active_w` while a step runs. `limit_w`: what the vendor allows; above it the clock gives way."""
+    `active_w` while a step runs. `limit_w`: above it the clock gives way. `cap_w`: what the vendor allows; calibrated
+    times already keep within it, so a comparison holds the energy to it and leaves the time alone."""
 
     idle_w: Number = 0.0
     active_w: Number = 0.0
@@ -138,6 +139,7 @@ class Power:
     mac_pj: Mapping[str, Number] = field(default_factory=dict)  # by arithmetic class
     vector_pj: Number = 0.0  # per FP32 lane operation
     limit_w: Number = np.inf
+    cap_w: Number = np.inf
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,8 +90,7 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
         memory_idle_watts=d.stacks
         * view.pick("memories", MEMORY_KINDS, d.memory_kind, "background_power", "W"),
         link_idle_watts=link_peak * link * LINK_IDLE_SHARE,
-        # A tenth of the clock tree stays on in gated cores.
-        clock_watts=0.1 * clocked * (control - 1) / control,
+        clock_watts=view.get("blocks.energy.ungated_clock", "1") * clocked * (control - 1) / control,
     )
 
 

@@ -218,7 +218,8 @@ def reasons_section(page: Page, result: DesignResult) -> None:
         callout(
             "By kind:"
             f" {', '.join(f'{k} {times2(v)}' for k, v in sorted(families.items(), key=lambda x: -x[1]))}.",
-            "The accelerator's power is measured; ours is added up from energies per operation and per byte."
+            "The accelerator's power is modelled from energies measured on H100 while it served short prompts; ours is"
+            " added up from energies per operation and per byte."
             " Without"
             f" any of the {times2(unsure)} that power at rest and per multiply-accumulate contribute, the"
             " chip would be"

@@ -63,7 +63,14 @@ def verdict(result: DesignResult) -> str:
     top = sorted(kinds.items(), key=lambda x: -x[1])[:4]
     if top:
         told += f" What makes the difference to {result.reasons_from}: {', '.join(f'{k} {times2(v)}' for k, v in top)}."
-    return f"{told} The chip is estimated, not yet built; the accelerators are calibrated on measurements."
+    ranged = result.ranges["tokens_per_joule"]
+    if ranged.median:
+        less = times2(ranged.median / result.operation.tokens_per_joule)
+        told += (
+            f" Inputs disagree: drawn together they give {figures(ranged.median)} tokens/s per watt in the median"
+            f" ({figures(ranged.low)} to {figures(ranged.high)}), {less} the figure at their values."
+        )
+    return f"{told} The chip is estimated, not yet built; the accelerators are models calibrated on measurements."
 
 
 def headline(result: DesignResult) -> object:

@@ -123,7 +123,7 @@ def _stages(
     like, arrays = _alike(spec, against, there)
     form = _converted(model, like, there)
     idle, running = _one(arrays.idle_watts), _one(m.power.idle_w + m.power.active_w)
-    m = m.replaced(power=replace(m.power, idle_w=idle, active_w=0.0))
+    m = m.replaced(power=replace(m.power, idle_w=idle, active_w=0.0, cap_w=np.inf))
     yield rival(
         m,
         "our power at rest",

@@ -90,8 +90,10 @@ class Works:
 def machine_service(
     machine: Machine, scenario: Scenario, work: Prepared
 ) -> tuple[Service, NDArray[np.bool_]]:
-    """Service of one machine at all P points, arrays [P], and where the model fits."""
-    points = work.points
+    """Service of one machine at all P points, arrays [P], and where the model fits.
+
+    Measured speeds were reached within the vendor's power, so energies are held to `power.cap_w`."""
+    points, most = work.points, machine.power.cap_w
     grid, batch = points.grid()
     count = len(points)
     d = estimate_step(machine, work.decode, batch / np.asarray(grid.attention_dp))
@@ -106,9 +108,9 @@ def machine_service(
         chips=grid.chips,
         passes=grid.pp,
         decode_s=np.broadcast_to(d.time_s, count),
-        decode_j=np.broadcast_to(d.energy_j, count),
+        decode_j=np.broadcast_to(np.minimum(d.energy_j, most * d.time_s), count),
         prefill_s=at_points(p.time_s),
-        prefill_j=at_points(p.energy_j),
+        prefill_j=at_points(np.minimum(p.energy_j, most * p.time_s)),
         prompts=np.asarray(grid.attention_dp),
     )
     fits = (work.held_bytes <= float(np.asarray(machine.memory_capacity)) * MEMORY_SHARE) & work.possible
