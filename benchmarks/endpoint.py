@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument("--chip", default="flagship")
     parser.add_argument("--output", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of the arithmetic, 0 for every core"
-    )
+    parser.add_argument("--threads", type=int, default=1, help="of the arithmetic, 0 for every core")
     a = parser.parse_args()
     settings = Settings(
         model=a.model, chip=a.chip, port=0, max_sequences=64, threads=a.threads, log_level="error"

@@ -133,7 +133,7 @@ def test_a_closed_loop_measures_what_is_predicted(paced: Running) -> None:
     simulation all come at once, is left out. A machine too busy for its clients to answer within a step, or to
     compute a step in time, measures itself: then it is tried again."""
     clock = paced.endpoint.engine.clock
-    for _ in range(4):
+    for _ in range(3):
         late = clock.late_seconds
         by_client = closed_loop(paced)
         gaps = [b["arrival_s"] - a["finish_s"] for rows in by_client for a, b in pairwise(rows)]
