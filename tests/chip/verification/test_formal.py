@@ -13,6 +13,7 @@ from tapeout.chip.rtl.arbiter import Arbiter
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
 from tapeout.chip.rtl.scratchpad import Scratchpad
+from tapeout.chip.rtl.sequencer_dispatch import SequencerDispatch
 from tapeout.chip.rtl.skid import Skid
 from tapeout.chip.rtl.weight_column import WeightColumn
 from tapeout.chip.verification import formal
@@ -20,6 +21,7 @@ from tapeout.chip.verification.formal import Proof, prove
 from tapeout.chip.verification.mutants import MUTANTS
 from tapeout.chip.verification.mutation import variant
 from tapeout.chip.verification.proofs.arbiter import ArbiterProof
+from tapeout.chip.verification.proofs.dispatch import DispatchProof
 from tapeout.chip.verification.proofs.matrix_engine import ScoreboardProof
 from tapeout.chip.verification.proofs.queue import FifoProof, SkidProof
 from tapeout.chip.verification.proofs.scratchpad import ScratchpadProof
@@ -42,6 +44,7 @@ PROOFS: dict[str, Callable[[], Proof]] = {
     "accumulators": lambda: AccumulatorProof(AccumulatorFile(4, 2)),
     "accumulators, operand": lambda: AccumulatorProof(AccumulatorFile(2, 2), "index"),
     "activations": lambda: ActivationRowProof(ActivationRow(2)),
+    "semaphores": lambda: DispatchProof(SequencerDispatch()),
     "scratchpad of 3 ports": lambda: ScratchpadProof(Scratchpad(2, 2, 8, (2, 1, 1))),
     "scratchpad of 4 ports": lambda: ScratchpadProof(Scratchpad(4, 2, 8, (4, 1, 2, 1))),
     "scoreboard of 2 rows": lambda: ScoreboardProof(MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
@@ -87,6 +90,10 @@ BROKEN: dict[str, Callable[[Any], Proof]] = {
     "engine_hazard": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
     "engine_busy_bank": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
     "engine_drain_queue": lambda b: ScoreboardProof(b.MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
+    "dispatch_two_takers": lambda b: DispatchProof(b.SequencerDispatch()),
+    "dispatch_takes_again": lambda b: DispatchProof(b.SequencerDispatch()),
+    "dispatch_without_tokens": lambda b: DispatchProof(b.SequencerDispatch()),
+    "dispatch_lost_signal": lambda b: DispatchProof(b.SequencerDispatch()),
     "column_scales": lambda b: WeightColumnProof(b.WeightColumn(BOTH, 2, 2)),
 }
 

@@ -10,6 +10,7 @@ from tapeout.chip.verification.mutation import Mutation
 STREAMS, PAD, FP32 = "test_streams.py", "test_scratchpad.py", "test_fp32.py"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
+PROOF_OF_DISPATCH = "../verification/test_formal.py::test_proof[semaphores]"
 PROOF_OF_ROWS = "../verification/test_formal.py::test_proof[activations]"
 
 MUTANTS = (
@@ -239,5 +240,24 @@ MUTANTS = (
     Mutation(
         "engine_drain_queue", "matrix_engine", "with m.If((waiting == 0) | ((waiting == 1) & done)):",
         "with m.If(waiting == 0):", "a request that comes as the only one ends is queued behind nothing", (ENGINE,),
+    ),
+    # the core's scoreboard
+    Mutation(
+        "dispatch_two_takers", "sequencer_dispatch", " & ~(head.wait & before).any()", "",
+        "two engines take the one token of a semaphore in the same cycle", (PROOF_OF_DISPATCH,),
+    ),
+    Mutation(
+        "dispatch_takes_again", "sequencer_dispatch",
+        "able.eq(queues[k].o.valid & ~held & ", "able.eq(queues[k].o.valid & ",
+        "tokens are taken in every cycle in which the engine does not take the command", (PROOF_OF_DISPATCH,),
+    ),
+    Mutation(
+        "dispatch_without_tokens", "sequencer_dispatch", "command.valid.eq(held & flying[k].i.ready)",
+        "command.valid.eq(queues[k].o.valid & flying[k].i.ready)",
+        "a command is offered before its tokens are there", (PROOF_OF_DISPATCH,),
+    ),
+    Mutation(
+        "dispatch_lost_signal", "sequencer_dispatch", "up = sum((g[s] for g in gives), Const(0, 1))",
+        "up = Cat(g[s] for g in gives).any()", "of two signals in one cycle one is lost", (PROOF_OF_DISPATCH,),
     ),
 )  # fmt: skip
