@@ -9,6 +9,7 @@ import typer
 from tapeout.cli.common import verb
 
 VERBS: tuple[str, ...] = (
+    "build",
     "calibrate",
     "chips",
     "design",

@@ -174,12 +174,26 @@ def _verilog(block: Block) -> Verilog:
                 design.run_pass(f"tee -q {command}")
             body = target.read_text().split("*/", 1)[1]  # without Yosys' version line
             body = _ZEROED_MEMORY.sub("", body)
-            parts.append(_renumbered(body.strip()) + "\n")
+            parts.append(_renumbered(_ordered(body.strip())) + "\n")
     return Verilog(block.module_name, ports_of(block), "\n".join(parts), not block.combinational)
 
 
 # Memories start with what they start with; only tables of constants (nonzero) keep their contents.
 _ZEROED_MEMORY = re.compile(r"^ *initial begin\n(?: *\S+ *\[\d+\] = \d+'h0+;\n)+ *end\n", re.M)
+
+
+def _ordered(text: str) -> str:
+    """Yosys writes aliases in an order that depends on what the process did before; here they are sorted."""
+    found: list[str] = []
+    run: list[str] = []
+    for line in [*text.split("\n"), ""]:
+        if line.startswith("  assign "):
+            run.append(line)
+            continue
+        found += sorted(run, key=lambda x: re.sub(r"\$auto\$[\w.:$]+", "", x))
+        found.append(line)
+        run = []
+    return "\n".join(found[:-1])
 
 
 def _renumbered(text: str) -> str:
