@@ -57,7 +57,7 @@ class CompletionAnswer:
         self._tokens[i] += tokens
         self._logprobs[i] += entries
         self._finish[i] = (output.finish, output.stop)
-        if not common.stream or not (text or entries or output.finish or common.token_ids):
+        if not common.stream:
             return
         if not (entries or output.finish or common.token_ids or common.continuous_usage):
             yield self.answer.chunk(i, text, self._text_chunk)
