@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from tapeout.chip.isa.assembler import assemble
 from tapeout.chip.isa.definition import Cause, Trap
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.machine import Machine, execute
+from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.core import Core
 from tapeout.simulator.rtl.core import CoreSimulation, text_of
 from tapeout.simulator.rtl.lint import lint
@@ -156,3 +158,21 @@ def _with(data: NDArray[np.uint8], program: list[int]) -> NDArray[np.uint8]:
 
 def test_lint() -> None:
     assert lint(text_of(core())) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("port, word", [(64, 16), (16, 32), (128, 64)])
+def test_other_geometries(port: int, word: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A memory port wider and narrower than the scratchpad's words; few requests in flight."""
+    pad = replace(SPEC.scratchpad, kibibytes=8, banks=4, word_bytes=word)
+    spec = replace(SPEC, port_bytes=port, outstanding=5, scratchpad=pad)
+    one = Core(spec)
+    monkeypatch.setitem(globals(), "core", lambda: one)
+    monkeypatch.setitem(globals(), "GEOMETRY", Geometry.of(spec))
+    for seed in range(200, 240):
+        compare(seed, latency=seed % 40, spread=seed % 50, stall=(0.0, 0.3, 0.7)[seed % 3])
+
+
+@pytest.mark.slow
+def test_edge_elaborates_clean() -> None:
+    assert lint(verilog(Core(load("edge").core))) == []
