@@ -45,7 +45,7 @@ def load(source: str | Path) -> ChipSpec:
     if not present:
         names = ", ".join(sorted(p.name[:-5] for p in _presets().iterdir() if p.name.endswith(".toml")))
         raise InputError("chip", "", str(source), f"a chip.toml or one of {names}")
-    return from_table(read_toml(path), path)
+    return from_table(whole(read_toml(path), path), path)
 
 
 def from_toml(text: str, where: object) -> ChipSpec:
@@ -56,7 +56,17 @@ def from_toml(text: str, where: object) -> ChipSpec:
         raise InputError(where, "", Phrase(e), "valid TOML") from None
     except ValueError as e:  # integers of more digits than Python converts
         raise InputError(where, "", Phrase(e), "valid TOML") from None
-    return from_table(table, where)
+    return from_table(whole(table, where), where)
+
+
+def whole(table: dict[str, Any], where: object) -> dict[str, Any]:
+    """`table`, which must have every part of a chip: what is left of a truncated file is not a chip."""
+    for f in fields(ChipSpec):
+        if f.name not in table:
+            raise InputError(
+                where, f.name, Phrase("nothing"), "every part of a chip; `tapeout chips NAME` lists them"
+            )
+    return table
 
 
 def from_table(table: Mapping[str, Any], where: object) -> ChipSpec:

@@ -30,7 +30,12 @@ def verb(function: F) -> F:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
-            typer.echo("tapeout: interrupted; what was finished is kept, the same command resumes", err=True)
+            kept = (
+                "; what was finished is kept, the same command resumes"
+                if function.__name__ == "design"
+                else ""
+            )
+            typer.echo(f"tapeout: interrupted{kept}", err=True)
             raise typer.Exit(130) from None
 
     return run  # type: ignore[return-value]

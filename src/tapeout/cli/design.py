@@ -120,7 +120,8 @@ def _progress() -> Iterator[Progress]:
         TextColumn("{task.fields[designs]:,} designs, {task.fields[evaluations]:.1f} M evaluations"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, designs=0, evaluations=0.0)
 
         def told(done: int, total: int, designs: int, evaluations: int) -> None:
@@ -164,7 +165,7 @@ def _print(result: DesignResult, folder: Path) -> None:
         "TTFT ms",
         "chips",
         "batch",
-        "chip ×",
+        "tokens/W ×",
     ):
         table.add_column(column, justify="right", no_wrap=True)
 

@@ -93,7 +93,7 @@ def simulate(
     max_waiting: Annotated[
         int | None, typer.Option(help="refuse requests beyond this queue", rich_help_panel=ENGINE)
     ] = None,
-    slo: Annotated[str, typer.Option(help='such as "ttft p99 < 1s, tpot p99 < 30ms"')] = "",
+    slo: Annotated[str | None, typer.Option(help='such as "ttft p99 < 1s, tpot p99 < 30ms"')] = None,
     find: Annotated[bool, typer.Option("--find", help="the cheapest deployment that meets --slo")] = False,
     daily_messages: Annotated[float, typer.Option(help="messages per user and day, for --find")] = 10.0,
     workers: Annotated[int, typer.Option(help="processes, for --find")] = 1,
@@ -105,15 +105,36 @@ def simulate(
     json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
 ) -> None:
     """Parse the options, simulate, print."""
-    from tapeout.errors import DoesNotHold, InputError
+    from tapeout.errors import DoesNotHold, InputError, Phrase
     from tapeout.serving import simulate as serving
     from tapeout.serving.policy import ROUTINGS, Admission, Failures
     from tapeout.workload.parallelism import Parallelism
 
     if (chip is None) == (accelerator is None):
-        raise InputError("simulate", "--chip, --accelerator", [chip, accelerator], "one of the two")
+        raise InputError(
+            "simulate", "--chip, --accelerator", Phrase("both" if chip else "neither"), "one of the two"
+        )
     if routing not in ROUTINGS:
         raise InputError("--routing", "", routing, f"one of {', '.join(ROUTINGS)}")
+    for name, value, low, high in (
+        ("--chips", chips, 1, 1_000_000),
+        ("--tp", tp, 1, 4096),
+        ("--ep", ep, 1, 4096),
+        ("--pp", pp, 1, 4096),
+        ("--attention-dp", attention_dp, 1, 4096),
+        ("--max-waiting", max_waiting, 0, 10**9),
+        ("--max-sequences", max_sequences, 1, 65_536),
+        ("--max-step-tokens", max_step_tokens, 1, 10**7),
+        ("--workers", workers, 1, 256),
+        ("--seed", seed, 0, 2**63 - 1),
+    ):
+        if value is not None and not low <= value <= high:
+            raise InputError(name, "", value, f"an integer from {low} to {high}")
+    if mtbf is not None and not 1e-4 <= mtbf <= 1e9:
+        raise InputError("--mtbf", "", mtbf, "hours from 0.0001 to 1e9")
+    if slo is not None and not slo.strip():
+        raise InputError("--slo", "", slo, 'objectives such as "ttft p99 < 1s"')
+    slo = slo or ""
     target = chip or accelerator or ""
     load = _load(trace, rate, clients, prompt, output, requests, scale, seed)
     if find:
@@ -162,7 +183,7 @@ def _positive(name: str, value: float) -> float:
     from tapeout.errors import InputError
 
     if not 0 < value < 1e12:
-        raise InputError(name, "", value, "a number above 0")
+        raise InputError(name, "", value, "a number above 0 and below 1e12")
     return value
 
 
@@ -196,7 +217,7 @@ def _load(
     scale: float,
     seed: int,
 ) -> Requests | ClosedLoop:
-    from tapeout.errors import InputError
+    from tapeout.errors import InputError, Phrase
     from tapeout.serving import traces
     from tapeout.serving.synthetic import ClosedLoop, poisson
 
@@ -204,7 +225,12 @@ def _load(
         name for name, v in (("--trace", trace), ("--rate", rate), ("--clients", clients)) if v is not None
     ]
     if len(given) != 1:
-        raise InputError("simulate", "load", given, "exactly one of --trace, --rate and --clients")
+        raise InputError(
+            "simulate",
+            "load",
+            Phrase(" and ".join(given) or "none"),
+            "exactly one of --trace, --rate and --clients",
+        )
     if requests is not None and not 1 <= requests <= 100_000_000:
         raise InputError("--requests", "", requests, "1 to 100000000")
     if trace is not None:
@@ -254,9 +280,11 @@ def _bar(load: Requests | ClosedLoop, quiet: bool) -> Any:
 
     total = load.count if hasattr(load, "count") else len(load)
 
+    console = Console(stderr=True)
+
     @contextmanager
     def shown() -> Any:
-        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
             task = progress.add_task("simulating", total=total)
             yield lambda done: progress.update(task, completed=done)
 
@@ -366,8 +394,9 @@ def _find(
         )
     console = Console()
     console.print(table)
+    plural = "s" if best.chips != 1 else ""
     console.print(
-        f"[bold]{best.chips} chips[/bold] ({best.label}, batches of up to {best.max_sequences}); "
+        f"[bold]{best.chips} chip{plural}[/bold] ({best.label}, batches of up to {best.max_sequences}); "
         f"{answer['chips_per_million_daily_users']:.3g} chips per million daily users "
         f"at {daily:g} messages each"
     )
