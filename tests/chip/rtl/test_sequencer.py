@@ -98,3 +98,14 @@ def test_arguments_and_restart() -> None:
         got = sim.run(assemble(text), 0x8000, (0, 0, 0, value))
         assert got.cause is None
         assert memory[0x100:0x108].view(np.uint64)[0] == value
+
+
+def test_the_matrix_engine_s_constants_are_its_block_s() -> None:
+    from inspect import signature
+
+    from tapeout.chip.isa.geometry import TILES
+    from tapeout.chip.rtl import dot_unit, matrix_engine
+
+    assert timing.MATRIX_RESULT == matrix_engine.FIRST_RESULT
+    assert timing.MATRIX_LOOP == dot_unit.LOOP
+    assert signature(matrix_engine.MatrixEngine).parameters["tiles"].default == TILES
