@@ -17,10 +17,13 @@ REPOSITORY = ROOT.parents[1]
 
 
 def inherited() -> set[str]:
-    """Methods that every hardware block overrides and its base class documents."""
-    tree = ast.parse((ROOT / "chip" / "rtl" / "block.py").read_text(encoding="utf-8"))
-    bases = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    return {"elaborate"} | {m.name for b in bases for m in b.body if isinstance(m, ast.FunctionDef)}
+    """Methods that every hardware block, or every proof, overrides and its base class documents."""
+    names = {"elaborate"}
+    for base in ("chip/rtl/block.py", "chip/verification/formal.py"):
+        tree = ast.parse((ROOT / base).read_text(encoding="utf-8"))
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        names |= {m.name for c in classes for m in c.body if isinstance(m, ast.FunctionDef)}
+    return names
 
 
 OVERRIDDEN = inherited()

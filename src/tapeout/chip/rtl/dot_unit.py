@@ -81,6 +81,7 @@ class DotUnit(Block):
 
     @property
     def both(self) -> bool:
+        """Whether the unit takes both formats."""
         return len(self.formats) == 2
 
     def placed(self) -> Iterable[Block]:

@@ -176,6 +176,7 @@ class MatrixEngine(Block):
 
     @property
     def file_index(self) -> int:
+        """Bits that number an accumulator, over both sets."""
         return bits_for_index(2 * self.tiles)
 
     def _issue(self, m: Module, full: Signal, steps: list[Any]) -> tuple[Any, Any, Signal]:

@@ -10,8 +10,8 @@ from tapeout.chip.verification.mutation import Mutation
 STREAMS, PAD, FP32 = "test_streams.py", "test_scratchpad.py", "test_fp32.py"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
-PROOF_OF_DISPATCH = "../verification/test_formal.py::test_proof[semaphores]"
-PROOF_OF_ROWS = "../verification/test_formal.py::test_proof[activations]"
+PROOF_OF_DISPATCH = "../verification/test_proofs.py::test_proof[semaphores]"
+PROOF_OF_ROWS = "../verification/test_proofs.py::test_proof[activations]"
 
 MUTANTS = (
     # streams

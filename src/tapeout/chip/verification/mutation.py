@@ -38,6 +38,7 @@ class Mutation:
 
     @property
     def full_module(self) -> str:
+        """Dotted name of the module that is changed."""
         return f"{PACKAGE}.{self.module}"
 
 
