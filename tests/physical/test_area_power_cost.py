@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from chip_specs import specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapeout.chip import ChipSpec, available, load
 from tapeout.chip.designs import Designs
-from tapeout.chip.spec import NODES, Core, Links, MatrixEngine, Memory, Scratchpad
+from tapeout.chip.spec import Core, Links, MatrixEngine, Memory, Scratchpad
 from tapeout.errors import DoesNotHold
 from tapeout.physical import check, feasible, limits, problems, shipped
 from tapeout.physical.area import area, outline
@@ -73,33 +74,6 @@ def test_errors_are_in_the_fields_words() -> None:
     assert any("the largest has 36" in p for p in problems(replace(spec, memory=Memory("hbm3e", 6, 48))))
     many = replace(spec, links=replace(spec.links, scale_up_lanes=400))
     assert any("400 lanes" in p or "408 lanes of 224G" in p for p in problems(many))
-
-
-def specs() -> st.SearchStrategy[ChipSpec]:
-    """Legal chips over most of the space."""
-    return st.builds(
-        lambda node, clock, cores, shape, pad, stacks, lanes, dies, fp4: ChipSpec(
-            "x",
-            node,
-            clock,
-            cores * dies,
-            Core(MatrixEngine(*shape, double_rate_fp4=fp4), 32, Scratchpad(pad * 64, 16, 64)),
-            64,
-            Memory("hbm3e", stacks * dies, 36),
-            Links(lanes, 4),
-            "cowos-l",
-            dies,
-        ),
-        st.sampled_from(NODES),
-        st.floats(0.5, 2.5),
-        st.integers(1, 100),
-        st.tuples(st.integers(1, 64), st.integers(1, 64)),
-        st.integers(1, 200),
-        st.integers(1, 8),
-        st.integers(0, 200),
-        st.integers(1, 4),
-        st.booleans(),
-    )
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from chip_specs import specs
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tapeout.chip import ChipSpec, available, load
 from tapeout.physical.area import area, outline
 from tapeout.physical.floorplan import Floorplan, floorplan, overlapping
-
-from .test_models import specs
 
 
 def holds(spec: ChipSpec, plan: Floorplan) -> None:

@@ -35,6 +35,8 @@ def run(mutation: Mutation | None, cache: Path, *tests: str) -> subprocess.Compl
         "pytest",
         "-x",
         "-q",
+        "-n",
+        "0",
         "--tb=short",
         "-p",
         "no:cacheprovider",

@@ -1,0 +1,34 @@
+"""Chips drawn at random for the tests of this folder."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from tapeout.chip.spec import NODES, ChipSpec, Core, Links, MatrixEngine, Memory, Scratchpad
+
+
+def specs() -> st.SearchStrategy[ChipSpec]:
+    """Legal chips over most of the space."""
+    return st.builds(
+        lambda node, clock, cores, shape, pad, stacks, lanes, dies, fp4: ChipSpec(
+            "x",
+            node,
+            clock,
+            cores * dies,
+            Core(MatrixEngine(*shape, double_rate_fp4=fp4), 32, Scratchpad(pad * 64, 16, 64)),
+            64,
+            Memory("hbm3e", stacks * dies, 36),
+            Links(lanes, 4),
+            "cowos-l",
+            dies,
+        ),
+        st.sampled_from(NODES),
+        st.floats(0.5, 2.5),
+        st.integers(1, 100),
+        st.tuples(st.integers(1, 64), st.integers(1, 64)),
+        st.integers(1, 200),
+        st.integers(1, 8),
+        st.integers(0, 200),
+        st.integers(1, 4),
+        st.booleans(),
+    )
