@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tapeout.errors import InputError, MissingDependency
@@ -33,16 +34,23 @@ def mapped(
             yield from pool.map(function, items)
 
 
-def _on_ray(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[R]:
+@contextmanager
+def ray_session(address: str) -> Iterator[Any]:
+    """The Ray library, connected to the cluster at `address` ("local" starts one here) until the end of the block."""
     try:
-        import ray as library
+        import ray
     except ImportError:
         raise MissingDependency("--ray", "ray") from None
-    library.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
-        task: Any = library.remote(function)
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _on_ray(function: Callable[[T], R], items: Sequence[T], address: str) -> Iterator[R]:
+    with ray_session(address) as ray:
+        task: Any = ray.remote(function)
         waiting = [task.remote(item) for item in items]
         for reference in waiting:
-            yield library.get(reference)
-    finally:
-        library.shutdown()
+            yield ray.get(reference)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +14,7 @@ from tapeout.fleet.risk import Samples
 from tapeout.fleet.supply import STAGES, VENDORS
 from tapeout.fleet.units import unit
 from tapeout.fleet.versus import NEVER
+from tapeout.search.store import to_parquet
 
 
 def plain(value: Any) -> Any:
@@ -66,18 +66,9 @@ def samples_table(samples: Samples, plan: Plan) -> bytes:
 
 def parquet(columns: Mapping[str, Any]) -> bytes:
     """Columns of floats or strings as a Parquet file."""
-    import arro3.core as ac
-    from arro3.io import write_parquet
-
-    arrays: dict[str, Any] = {
-        k: ac.Array(v, ac.DataType.utf8())
-        if isinstance(v, list)
-        else ac.Array.from_numpy(np.asarray(v, np.float64))
-        for k, v in columns.items()
-    }
-    buffer = io.BytesIO()
-    write_parquet(ac.Table.from_pydict(arrays), buffer)
-    return buffer.getvalue()
+    return to_parquet(
+        {k: np.asarray(v, None if isinstance(v, list) else np.float64) for k, v in columns.items()}
+    )
 
 
 def schedule(plan: Plan) -> list[dict[str, Any]]:

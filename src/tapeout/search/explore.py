@@ -6,7 +6,6 @@ nothing else, so any number of workers, and any interruption, lead to the same r
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.errors import MissingDependency
+from tapeout.parallel import ray_session
 from tapeout.search.pareto import front
 from tapeout.search.problem import OBJECTIVE_COLUMNS, Problem, evaluate
 from tapeout.search.space import Indices
@@ -83,12 +82,7 @@ def local_workers(count: int) -> Iterator[Map]:
 @contextmanager
 def ray_workers(address: str) -> Iterator[Map]:
     """Tasks on a Ray cluster; `address` as for ray.init ("local" starts one here)."""
-    try:
-        import ray
-    except ImportError:
-        raise MissingDependency("--ray", "ray") from None
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
-    try:
+    with ray_session(address) as ray:
         task = ray.remote(evaluate)
 
         def run(function: Callable[..., Table], jobs: list[tuple[Any, ...]]) -> Iterator[Table]:
@@ -101,8 +95,6 @@ def ray_workers(address: str) -> Iterator[Map]:
             yield from (ray.get(reference) for reference in waiting)
 
         yield run
-    finally:
-        ray.shutdown()
 
 
 def explore(

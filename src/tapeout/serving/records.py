@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.files import write_atomic
+from tapeout.search.store import to_parquet
 from tapeout.serving.sequence import Sequence
 from tapeout.serving.sketch import Sketch
 from tapeout.serving.slo import Objective
@@ -96,9 +98,7 @@ class Recorder:
 
     def write_parquet(self, path: Path) -> None:
         """The kept rows as a Parquet file."""
-        from tapeout.serving.tables import write_table
-
-        write_table(path, self.rows())
+        write_atomic(path, to_parquet(self.rows()))
 
 
 def latencies(rows: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
