@@ -41,3 +41,16 @@ def test_tables() -> None:
     found = CliRunner().invoke(app, ["chips"])
     assert found.exit_code == 0
     assert all(name in found.stdout for name in (*available(), "h200", "mi300x"))
+
+
+def test_an_accelerator_is_its_datasheet() -> None:
+    found = CliRunner().invoke(app, ["chips", "h200", "--json"])
+    (sheet,) = json.loads(found.stdout)["accelerators"]
+    assert sheet["name"] == "h200" and 4700 < sheet["memory_gb_per_s"] < 4900
+    shown = CliRunner().invoke(app, ["chips", "h200"]).stdout
+    assert "source" in shown and "TFLOP/s" in shown
+
+
+def test_version() -> None:
+    found = CliRunner().invoke(app, ["--version"])
+    assert found.exit_code == 0 and found.stdout.startswith("tapeout 0.")

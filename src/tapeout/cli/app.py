@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -32,9 +34,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tapeout {version('tapeout')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
-    """Keeps verbs by name, even where there is only one."""
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Options of the command itself; its presence also keeps verbs by name, even where there is only one."""
 
 
 for _name in VERBS:

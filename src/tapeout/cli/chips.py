@@ -1,6 +1,6 @@
-"""List the shipped chips and the off-the-shelf accelerators, or describe one chip: area, power, cost, limits.
+"""List the shipped chips and the off-the-shelf accelerators, or describe one: area, power, cost, limits, sources.
 
-CHIP is a preset's name or a chip.toml.
+CHIP is a preset's name, a chip.toml or an accelerator of the catalogue (its datasheet).
 
 Examples:
 
@@ -31,12 +31,16 @@ def chips(
     """Print the table, or the chip, or either as JSON."""
     from tapeout.chip import available, load
 
-    ours = [summary(load(name)) for name in ([chip] if chip is not None else available())]
-    bought = [] if chip is not None else _accelerators()
+    bought = [a for a in _accelerators() if chip in (None, a["name"])]
+    names = available() if chip is None else () if bought else (chip,)
+    ours = [summary(load(name)) for name in names]
     if json:
-        print_json({"chips": ours, "accelerators": bought} if chip is None else {"chips": ours})
+        parts = {"chips": ours, "accelerators": bought}
+        print_json(parts if chip is None else {k: v for k, v in parts.items() if v})
     elif chip is None:
         _print_tables(ours, bought)
+    elif bought:
+        _print_datasheet(bought[0])
     else:
         _print_chip(ours[0])
 
@@ -171,6 +175,20 @@ def _print_chip(r: dict[str, Any]) -> None:
     typer.echo(f"\ndesign power   {r['design_watts']:9.0f} W")
     for problem in r["problems"]:
         typer.echo(f"cannot be built: {problem}")
+
+
+def _print_datasheet(r: dict[str, Any]) -> None:
+    typer.echo(f"{r['product']}, {r['vendor']}, {r['node']}\n")
+    rows = [(f"peak {k}", v, "TFLOP/s") for k, v in r["peak_tflops"].items()]
+    rows += [
+        ("memory", r["memory_gib"], "GiB"),
+        ("", r["memory_gb_per_s"], "GB/s"),
+        ("power", r["watts"], "W"),
+    ]
+    for name, value, unit in rows:
+        typer.echo(f"{name:12} {_number(value):>9} {unit}")
+    for source in dict.fromkeys(r["sources"].values()):
+        typer.echo(f"source       {source}")
 
 
 def _number(value: float | None) -> str:
