@@ -1,0 +1,207 @@
+"""RTL to gates: Yosys and ABC on one module at a time, each in a process of its own, kept by what went in.
+
+What is done: read, flatten up to the modules that are kept apart, synthesise, legalise every register to a plain
+rising-edge flip-flop and put the library's smallest there, map the logic between with ABC (several scripts, from
+small to fast; buffered and sized), write JSON. Initial values are gone before registers are mapped, or Yosys would
+add inverters to keep them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tapeout.errors import DoesNotHold, InputError, Phrase
+from tapeout.files import write_atomic
+from tapeout.physical.synthesis.library import RISE, Cell
+from tapeout.physical.synthesis.pdk import Kit
+
+MEMORY_MEBIBYTES = 12 * 1024
+LIMIT_S = 3600
+
+# Smallest first; the later ones restructure for depth. `{D}` is ABC's clock period, in ps.
+_FINISH = "buffer -c -N 16; topo; upsize {D}; dnsize {D}; stime -p"
+SCRIPTS = {
+    "area": "strash; &get -n; &fraig -x; &put; scorr; dc2; dch -f; &get -n; &nf; &put; " + _FINISH,
+    "choice": "strash; &get -n; &st; &dch; &nf; &put; " + _FINISH,
+    "depth": "strash; &get -n; &st; &if -g -K 6; &dch; &nf; &put; " + _FINISH,
+    "delay": "strash; dch -f; if -g -K 6; strash; dch -f; map -B 0.9; " + _FINISH,
+}
+
+
+def cache_folder() -> Path:
+    """Where mapped netlists are kept; TAPEOUT_CACHE or the user's cache directory."""
+    base = os.environ.get("TAPEOUT_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "tapeout" / "synthesis"
+
+
+def flip_flop(kit: Kit) -> tuple[Cell, str, str, dict[str, str]]:
+    """The smallest rising-edge flip-flop: cell, data pin, output pin, and asynchronous pins with the constants
+    that switch them off. Raises InputError if the library has none without scan or enable."""
+    found = []
+    for cell in kit.library.cells.values():
+        if not cell.clocked_on or cell.clocked_on.evaluate({cell.clock: 0}) & 1 or not cell.next_state:
+            continue
+        if len(cell.next_state.inputs) != 1 or avoided(kit, cell.name):
+            continue
+        if not any(a.kind == "clock" and a.related_edge == RISE for p in cell.outputs for a in p.arcs):
+            continue
+        idle: dict[str, str] = {}
+        for asynchronous in (cell.clear, cell.preset):
+            if asynchronous:
+                pin = asynchronous.inputs[0]
+                idle[pin] = "0" if asynchronous.evaluate({pin: ~0}) & 1 else "1"
+        found.append((bool(idle), cell.area_um2, cell.name, cell, idle))
+    if not found:
+        raise InputError(
+            kit.library.where, "cells", Phrase("no plain rising-edge flip-flop"), "a library with one"
+        )
+    _, _, _, cell, idle = min(found, key=lambda f: f[:3])
+    assert cell.next_state
+    return cell, cell.next_state.inputs[0], cell.outputs[0].name, idle
+
+
+def avoided(kit: Kit, name: str) -> bool:
+    """Whether mapping leaves that cell alone."""
+    return any(fnmatchcase(name, pattern) for pattern in kit.known.avoid)
+
+
+def register_map(kit: Kit) -> str:
+    """Verilog that turns Yosys' plain flip-flop into the library's."""
+    cell, d, q, idle = flip_flop(kit)
+    assert cell.next_state
+    out = cell.pins[q].function
+    inverted = bool(cell.next_state.evaluate({d: 0}) & 1)
+    if out and out.inputs:
+        # the output may be the state or its inverse, and either may be named first
+        state_bit = 0 if out.inputs[0] == cell.state[0] else ~0
+        inverted ^= bool(out.evaluate({out.inputs[0]: state_bit}) & 1)
+    ports = ", ".join(
+        [f".{cell.clock}(C)", f".{d}(D)", f".{q}(q)", *(f".{p}(1'b{v})" for p, v in idle.items())]
+    )
+    return (
+        "module \\$_DFF_P_ (input D, input C, output Q);\n  wire q;\n"
+        f"  assign Q = {'~' if inverted else ''}q;\n  {cell.name} _TECHMAP_REPLACE_ ({ports});\nendmodule\n"
+    )
+
+
+class Mapper:
+    """Maps modules of one Verilog text to one library. Raises DoesNotHold where Yosys cannot.
+
+    `boxes`: modules that are never looked into (memory macros), by name before parameters.
+    """
+
+    def __init__(
+        self, text: str, kit: Kit, boxes: Iterable[str] = ("sram_1rw",), cache: Path | None = None
+    ) -> None:
+        self.text, self.kit, self.cache = text, kit, cache or cache_folder()
+        self.boxes = tuple(b for b in boxes if re.search(rf"^module {b}\b", text, re.M))
+        self.registers = register_map(kit)
+
+    def coarse(self, top: str) -> dict[str, Any]:
+        """Modules below `top` as elaborated: name → {"cells": generic gates of its own, "placed": {module: count}}."""
+        passes = [
+            "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
+            "proc", "opt_clean", "memory -nomap", "opt -fast", "write_json {folder}/out.json",
+        ]  # fmt: skip
+        modules = self._run(passes, "coarse")["modules"]
+        found: dict[str, Any] = {}
+        for name, one in modules.items():
+            if int(one.get("attributes", {}).get("blackbox", "0"), 2):
+                continue
+            placed: dict[str, int] = {}
+            bits = 0
+            for cell in one["cells"].values():
+                if not cell["type"].startswith("$") or cell["type"].startswith("$paramod"):
+                    placed[cell["type"]] = placed.get(cell["type"], 0) + 1
+                else:
+                    bits += _weight(cell)
+            found[name] = {"gates": bits, "placed": placed}
+        return found
+
+    def map(self, top: str, script: str, period_ps: float, kept: Iterable[str] = ()) -> dict[str, Any]:
+        """Netlist (Yosys' JSON) of `top`, flat but for what is `kept` or a box. `script`: one of SCRIPTS."""
+        kept = sorted(kept)
+        passes = [
+            "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
+            *(f"setattr -mod -set keep_hierarchy 1 {k}" for k in kept), *(f"blackbox {k}" for k in kept),
+            "proc", f"synth -flatten -noabc -top {top}", "techmap", "dfflegalize -cell $_DFF_P_ x",
+            "opt -fast -full", "techmap -map {folder}/registers.v", "opt -fast", "opt_clean -purge",
+            "abc -liberty {folder}/lib.lib -script {folder}/abc" + f" -D {period_ps:g}" + "".join(
+                f" -dont_use {c}" for c in sorted(self.kit.library.cells) if avoided(self.kit, c)),
+            "setundef -zero", "splitnets", "opt_clean -purge", "write_json {folder}/out.json",
+        ]  # fmt: skip
+        return self._run(passes, script, SCRIPTS[script])
+
+    def _black_boxes(self) -> list[str]:
+        # by pattern: parameters give a module other names
+        return [f"blackbox {b} $paramod*{b}*" for b in self.boxes]
+
+    def _run(self, passes: list[str], what: str, script: str = "") -> dict[str, Any]:
+        key = hashlib.sha256(
+            json.dumps(
+                [self.text, self.kit.library.digest, self.registers, passes, script, version("pyosys")]
+            ).encode()
+        ).hexdigest()
+        kept = self.cache / f"{key}.json.gz"
+        try:
+            return json.loads(gzip.decompress(kept.read_bytes()))  # type: ignore[no-any-return]
+        except (OSError, EOFError, ValueError):
+            pass
+        with tempfile.TemporaryDirectory(prefix="tapeout-synth-") as name:
+            folder = Path(name)
+            (folder / "d.v").write_text(self.text)
+            (folder / "registers.v").write_text(self.registers)
+            (folder / "abc").write_text(script.replace("; ", "\n") + "\n")
+            if script:
+                (folder / "lib.lib").write_text(self.kit.library.text)
+            lines = [f"tee -q -a {folder}/log {p.format(folder=folder)}" for p in passes]
+            (folder / "passes").write_text("\n".join(lines) + "\n")
+            done = subprocess.run(
+                [sys.executable, "-I", str(Path(__file__).with_name("yosys_job.py")), str(folder / "passes"),
+                 str(MEMORY_MEBIBYTES)],
+                capture_output=True, text=True, timeout=LIMIT_S, cwd=folder,
+            )  # fmt: skip
+            out = folder / "out.json"
+            if done.returncode or not out.exists():
+                log = (folder / "log").read_text(errors="replace") if (folder / "log").exists() else ""
+                errors = [
+                    line for line in (log + done.stderr).splitlines() if "ERROR" in line or "Error" in line
+                ]
+                raise DoesNotHold(
+                    f"{what}: Yosys ended with {done.returncode}: {(errors or ['no message'])[-1][:300]}"
+                )
+            raw = out.read_bytes()
+        self.cache.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, gzip.compress(raw, 3, mtime=0))
+        return json.loads(raw)  # type: ignore[no-any-return]
+
+
+def _weight(cell: dict[str, Any]) -> int:
+    """Rough gates of a coarse cell: what its output is wide, times its inputs' width for products and memories."""
+    kind, p = cell["type"], cell["parameters"]
+
+    def number(name: str) -> int:
+        return int(p[name], 2) if name in p else 0
+
+    if kind.startswith("$mem"):
+        return 8 * number("SIZE") * number("WIDTH")
+    y = number("Y_WIDTH") or number("WIDTH")
+    if kind == "$mul":
+        return 6 * number("A_WIDTH") * number("B_WIDTH")
+    if kind in ("$add", "$sub", "$neg", "$alu", "$lt", "$le", "$ge", "$gt"):
+        return 6 * max(number("A_WIDTH"), number("B_WIDTH"))
+    if kind.startswith("$sh"):
+        return 3 * y * max(number("B_WIDTH"), 1)
+    return (7 if "ff" in kind else 3) * y
