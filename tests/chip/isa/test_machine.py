@@ -308,7 +308,7 @@ def test_attention_of_one_tile() -> None:
         load pad=r0 memory=r0 bytes=r2 n0=r1 n1=r1 signal=0
         load pad=r3 memory=r3 bytes=r4 n0=r1 n1=r1
         load pad=r5 memory=r5 bytes=r6 n0=r1 n1=r1 signal=1
-        transpose pad=r7 memory=r7 n0=r1 s0=r6
+        transpose pad=r7 memory=r7 bytes=r6 n0=r1 s0=r6
         load pad=r8 memory=r8 bytes=r6 n0=r1 n1=r1 signal=2
         vquantise a=r0 out=r11 b=r12 n=r6 rows=r9 sa=r10 so=r13 sb=r13 format=mxint8 wait=0 signal=3
         matmul a=r11 ascale=r12 sa=r13 w=r3 wscale=r5 out=r14 so=r10 \
