@@ -1,0 +1,159 @@
+"""What the host does around a program: tokens in, doorbell, logits out.
+
+Arguments of a run: 0 the entry's number, 1 the position of the first new token, 2 its sequence's slot, 3 the number of
+new tokens, 4 flags (`LOGITS`: the head is wanted). Region `tokens` holds the new tokens (uint32); for an entry of
+several sequences regions `positions` and `slots` hold a uint32 for each. Results: region `logits`, float32
+[vocabulary] in rows of `row_bytes(program)`, a row for each sequence of the entry; region `chosen`, a uint32 every 32
+bytes: the token with the largest logit, of equals the lowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapeout.chip.isa.geometry import round_up
+from tapeout.compiler.program import Entry, Program
+from tapeout.errors import InputError, Phrase
+from tapeout.numerics.formats import BLOCK, MXINT8, Mx
+
+LOGITS = 1
+U8 = NDArray[np.uint8]
+# run(words, base, arguments, memory): execute the words, placed at byte `base` of `memory`, until they halt; raise if
+# they do not. What it returns is the backend's own (cycles, traces); `Session.outcomes` keeps it.
+Run = Callable[[Sequence[int], int, Sequence[int], U8], Any]
+
+
+def row_bytes(program: Program) -> int:
+    """Bytes from one row of logits to the next."""
+    return round_up(4 * program.vocabulary, 64)
+
+
+class Session:
+    """A program at work on `memory` (its image; kept by reference) with a backend `run`.
+
+    Slot s holds a sequence of `lengths[s]` tokens. `outcomes`: what `run` returned, latest last.
+    """
+
+    def __init__(self, program: Program, memory: U8, run: Run) -> None:
+        if len(memory) < program.memory_bytes:
+            raise InputError(
+                "memory", "", Phrase(f"{len(memory)} bytes"), f"at least {program.memory_bytes}: use image()"
+            )
+        self.program, self.memory, self.run = program, memory, run
+        self.words = program.words()
+        self.lengths = [0] * program.slots
+        self.outcomes: list[Any] = []
+
+    def step(self, tokens: ArrayLike, slot: int = 0, logits: bool = True) -> NDArray[np.float32]:
+        """Give the sequence in `slot` new tokens, in chunks; float32 [vocabulary] after the last of them (empty
+        without `logits`). Raises InputError for a token or a length that the program does not take."""
+        new = self._checked(tokens, slot)
+        at = 0
+        while at < len(new):
+            entry = self._entry(len(new) - at)
+            n = min(self.program.entries[entry].tokens, len(new) - at)
+            last = at + n == len(new)
+            self._write("tokens", new[at : at + n], self.program.entries[entry].tokens)
+            self._ring([entry, self.lengths[slot], slot, n, LOGITS if last and logits else 0])
+            self.lengths[slot] += n
+            at += n
+        return self.logits(1)[0] if logits else np.zeros(0, np.float32)
+
+    def decode(self, tokens: Mapping[int, int]) -> dict[int, NDArray[np.float32]]:
+        """One new token for each of several slots, together where the program has an entry for so many; their
+        logits by slot."""
+        results: dict[int, NDArray[np.float32]] = {}
+        left = list(tokens)
+        for slot in left:
+            self._checked([tokens[slot]], slot)
+        while left:
+            fits = [
+                (e.sequences, i)
+                for i, e in enumerate(self.program.entries)
+                if e.sequences > 1 and len(left) >= min(e.sequences, 2)
+            ]
+            if len(left) == 1 or not fits:
+                slot = left.pop(0)
+                results[slot] = self.step([tokens[slot]], slot)
+                continue
+            enough = [f for f in fits if f[0] >= len(left)]
+            rows, entry = min(enough) if enough else max(fits)
+            part, left = left[:rows], left[rows:]
+            padded = part + [part[-1]] * (rows - len(part))  # a row done twice writes the same bytes twice
+            self._write("tokens", np.array([tokens[s] for s in padded]), rows)
+            self._write("positions", np.array([self.lengths[s] for s in padded]), rows)
+            self._write("slots", np.array(padded), rows)
+            self._ring([entry, 0, 0, rows, LOGITS])
+            for row, slot in enumerate(part):
+                results[slot] = self.logits(rows)[row]
+                self.lengths[slot] += 1
+        return results
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Forget every position of a slot from `length` on."""
+        self.lengths[slot] = min(self.lengths[slot], length)
+
+    def logits(self, rows: int) -> NDArray[np.float32]:
+        """The logits of the last run, float32 [rows, vocabulary] (a copy)."""
+        base, pitch = self.program.regions["logits"].base, row_bytes(self.program)
+        raw = self.memory[base : base + rows * pitch].reshape(rows, pitch)
+        return raw[:, : 4 * self.program.vocabulary].copy().view(np.float32)
+
+    def chosen(self, row: int = 0) -> int:
+        """The token that the chip chose in the last run."""
+        at = self.program.regions["chosen"].base + 32 * row
+        return int(self.memory[at : at + 4].copy().view("<u4")[0])
+
+    def cache(self, layer: int, slot: int = 0) -> tuple[Mx, Mx]:
+        """Keys and values that the chip has cached: [kv_heads, length, d], as the functional simulator keeps them."""
+        p, n = self.program, self.lengths[slot]
+        base = p.regions["cache"].base + slot * p.slot_bytes
+        found = []
+        for t in p.cache[layer]:
+            codes = np.zeros((t.heads, n, t.blocks, BLOCK), np.int8)
+            scales = np.zeros((t.heads, n, t.blocks), np.uint8)
+            for h in range(t.heads):
+                for g in range(t.blocks):
+                    at = base + t.codes + h * t.head + g * t.capacity * BLOCK
+                    codes[h, :, g] = self.memory[at : at + n * BLOCK].view(np.int8).reshape(n, BLOCK)
+                    at = base + t.scales + h * t.head + g * t.capacity
+                    scales[h, :, g] = self.memory[at : at + n]
+            found.append(Mx(MXINT8, codes.reshape(t.heads, n, -1), scales))
+        return found[0], found[1]
+
+    def _checked(self, tokens: ArrayLike, slot: int) -> NDArray[np.int64]:
+        new, p = np.asarray(tokens, np.int64).reshape(-1), self.program
+        if not 0 <= slot < p.slots:
+            raise InputError("slot", "", slot, f"a slot from 0 to {p.slots - 1}")
+        if not new.size:
+            raise InputError("prompt", "", Phrase("no tokens"), "at least one")
+        if new.min() < 0 or new.max() >= p.vocabulary:
+            bad = new[(new < 0) | (new >= p.vocabulary)][0]
+            raise InputError("prompt", "token", int(bad), f"a token from 0 to {p.vocabulary - 1}")
+        if self.lengths[slot] + new.size > p.context:
+            raise InputError(
+                "prompt", "", Phrase(f"{self.lengths[slot] + new.size} tokens"), f"at most {p.context}"
+            )
+        return new
+
+    def _entry(self, n: int) -> int:
+        """The entry that is cheapest for each of the next tokens of n."""
+        single = [(i, e) for i, e in enumerate(self.program.entries) if e.sequences == 1]
+
+        def cost(item: tuple[int, Entry]) -> float:
+            return item[1].cycles / min(item[1].tokens, n)
+
+        return min(single, key=cost)[0]
+
+    def _write(self, region: str, values: NDArray[np.int64], rows: int) -> None:
+        base = self.program.regions[region].base
+        padded = np.zeros(rows, "<u4")
+        padded[: len(values)] = values
+        self.memory[base : base + 4 * rows] = padded.view(np.uint8)
+
+    def _ring(self, arguments: list[int]) -> None:
+        self.outcomes.append(self.run(self.words, self.program.base, arguments, self.memory))
