@@ -7,8 +7,19 @@ from pathlib import Path
 import pytest
 
 from tapeout.errors import InputError
-from tapeout.estimate.accelerators import accelerator, catalog, machine, names
+from tapeout.estimate.accelerators import (
+    REFERENCE_RATE,
+    REFERENCE_TDP,
+    accelerator,
+    catalog,
+    dense_watts,
+    machine,
+    names,
+)
+from tapeout.estimate.fitted import fitted
 from tapeout.estimate.parameters import ALL, Parameters
+from tapeout.estimate.step import padded_macs
+from tapeout.workload.operators import Operator
 
 EXPECTED = {
     "a100", "h100", "h200", "b200", "gb200", "b300", "gb300", "mi300x", "mi325x", "mi355x", "tpu-v6e", "tpu7x",
@@ -108,3 +119,32 @@ def test_the_shipped_fit_is_complete_and_near_its_priors() -> None:
         assert 0.1 < entry["value"] / ALL[name].prior < 12, name
         if entry["unit"] == "ratio" and "factor" not in name:
             assert entry["value"] <= 1.0, f"{name}: no more than the peak"
+
+
+@pytest.mark.parametrize("key", names())
+def test_a_dense_product_keeps_within_the_power_limit(key: str) -> None:
+    """At the sustained rate of its large products, in every arithmetic it has, as shipped."""
+    sheet, parameters = catalog()[key], fitted()
+    m = machine(sheet, parameters)
+    assert isinstance(m.sustained.matrix, dict)
+    for c, peak in m.peak_macs.items():
+        watts = m.power.idle_w + m.power.active_w + peak * m.sustained.matrix[c] * m.power.mac_pj[c] * 1e-12
+        assert watts <= sheet.tdp_watts * 1.001, c
+
+
+def test_the_fit_knows_what_a_dense_product_draws() -> None:
+    for c in REFERENCE_RATE:
+        assert dense_watts(fitted().values, c) <= 1.03 * REFERENCE_TDP
+    # 45 nm FP16 multiply and FP32 add scaled to 5 nm are 0.1-0.2 pJ; operands and control come on top.
+    assert 0.3 < fitted().values["power.mac_pj"] < 1.0
+
+
+def test_padded_rows_take_energy() -> None:
+    m = machine(catalog()["h100"], fitted())
+    one, many = (
+        Operator("x", "matmul", "dense", m=r, n=4096, k=4096, weight_format="bf16", macs=r * 4096**2)
+        for r in (1.0, 8.0)
+    )
+    half = m.sustained.rows_half
+    assert padded_macs(m, one) == pytest.approx((1 + half) * 4096**2)
+    assert padded_macs(m, many) / padded_macs(m, one) == pytest.approx((8 + half) / (1 + half))

@@ -148,7 +148,7 @@ def machine(sheet: Accelerator, parameters: Parameters, engine: Engine | None = 
     """
     p = parameters.values
     peaks = sheet.peaks
-    scale = {c: (own / _REFERENCE[c] if (own := sheet.value(f"sustained.{c}", "1")) else 1.0) for c in peaks}
+    scale = {c: (own / REFERENCE[c] if (own := sheet.value(f"sustained.{c}", "1")) else 1.0) for c in peaks}
     streamed = (sheet.value("sustained.memory", "1") or _REFERENCE_MEMORY) / _REFERENCE_MEMORY
     matrix = {c: p[f"matrix.{_class(c)}"] * scale[c] for c in peaks}
     expert = {c: p[f"expert_matrix.{_class(c)}"] * scale[c] for c in peaks}
@@ -203,31 +203,53 @@ def machine(sheet: Accelerator, parameters: Parameters, engine: Engine | None = 
 
 def power(sheet: Accelerator, parameters: Parameters) -> Power:
     """Idle power and energies of `sheet`: those fitted on H100, scaled by its power limit where no
-    measurement of it exists (idle and active power), and by node (energy per operation)."""
+    measurement of it exists (idle and active power), and by node (energy per operation). A multiply-accumulate
+    takes no more than leaves a dense product at the sustained rate within the power limit: such products run
+    under it, at whatever clock it allows."""
     p = parameters.values
     node = _NODE_ENERGY.get(sheet.node, 1.0)
-    ratio = sheet.tdp_watts / 700.0
-    peaks = sheet.peaks
+    ratio = sheet.tdp_watts / REFERENCE_TDP
+    idle, active = p["power.idle"] * ratio, p["power.active"] * ratio
+    left = max(sheet.tdp_watts - idle - active, 0.05 * sheet.tdp_watts)
+    mac_pj = {}
+    for c, peak in sheet.peaks.items():
+        rate = (
+            peak
+            * p[f"matrix.{_class(c)}"]
+            * (sheet.value(f"sustained.{c}", "1") or REFERENCE[c])
+            / REFERENCE[c]
+        )
+        mac_pj[c] = min(p["power.mac_pj"] * MAC_COST[c] * node, left / rate * 1e12)
     return Power(
-        idle_w=p["power.idle"] * ratio,
-        active_w=p["power.active"] * ratio,
+        idle_w=idle,
+        active_w=active,
         memory_pj_per_byte=p["power.memory_pj_per_byte"],
         network_pj_per_byte=p["power.network_pj_per_byte"],
-        mac_pj={c: p["power.mac_pj"] * _MAC_COST[c] * node for c in peaks},
+        mac_pj=mac_pj,
         vector_pj=p["power.vector_pj"] * node,
         # No limit: the fitted rates were measured under it.
         cap_w=sheet.tdp_watts,
     )
 
 
+def dense_watts(p: Mapping[str, float], arithmetic: str) -> float:
+    """Watts of an H100 in a large dense product at the rate of `REFERENCE_RATE`, by the power parameters `p`: at most
+    its 700 W, whatever it is fitted to."""
+    macs = REFERENCE_RATE[arithmetic] / 2 * p["power.mac_pj"] * MAC_COST[arithmetic]
+    return p["power.idle"] + p["power.active"] + (macs + _DENSE_BYTES * p["power.memory_pj_per_byte"]) * 1e-12
+
+
 # GEMM on H100 in the source of the `sustained` entries (SemiAnalysis, December 2024): 720 of 989 TFLOP/s in BF16,
-# 1280 of 1979 in FP8.
-_REFERENCE = {"bf16": 0.728, "fp8": 0.647, "int8": 0.647, "fp4": 0.5}
+# 1280 of 1979 in FP8, under its 700 W.
+REFERENCE = {"bf16": 0.728, "fp8": 0.647, "int8": 0.647, "fp4": 0.5}
+REFERENCE_RATE = {"bf16": 720e12, "fp8": 1280e12}  # operations per second
+REFERENCE_TDP = 700.0  # W, NVIDIA's datasheet
+_DENSE_BYTES = 0.3e12  # bytes/s of a product of 8192 × 8192 × 8192 at that rate, each operand once
 # Share of its bandwidth that streaming reaches on H100: 3.0 of 3.35 TB/s (BabelStream).
 _REFERENCE_MEMORY = 0.90
 # Energy of a multiply-accumulate against BF16 (multiplier area goes with the square of the significand; the
 # accumulator and operand delivery do not): Horowitz, ISSCC 2014, and Jouppi et al., ISCA 2021, table 2.
-_MAC_COST = {"bf16": 1.0, "fp8": 0.5, "int8": 0.45, "fp4": 0.3, "f32": 4.0}
+MAC_COST = {"bf16": 1.0, "fp8": 0.5, "int8": 0.45, "fp4": 0.3, "f32": 4.0}
 # Energy per operation against N5 (TSMC, power at equal speed: N7 to N5 -30 %, N5 to N3E -32 %).
 _NODE_ENERGY = {"N7": 1.43, "N5": 1.0, "N4": 0.95, "N3E": 0.68, "14 nm": 2.6}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.estimate.accelerators import machine
+from tapeout.estimate.accelerators import REFERENCE_RATE, REFERENCE_TDP, dense_watts, machine
 from tapeout.estimate.engines import Engine, engine
 from tapeout.estimate.least_squares import Fit, least_squares
 from tapeout.estimate.machine import Machine
@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 TPOT_SCALE = 0.08  # a residual of this size (logarithm) is one standard deviation
 JOULES_SCALE = 0.10
+DENSE_SCALE = (
+    0.01  # a dense product above the power limit is no prediction: the limit is enforced in hardware
+)
 TTFT_SCALE = 0.3  # looser: what clients, tokenisers and queues add is in no equation
 FITTED = tuple(p for p in HARDWARE + ENGINE if p.fitted)
 
@@ -157,7 +160,9 @@ def calibrate_power(
     """`parameters` with the power model fitted to the measured joules of energy `rows` (where `keep`).
 
     Joules are linear in the power parameters. The part that goes with time uses the measured time, so that what the
-    time model gets wrong is not put on the power model.
+    time model gets wrong is not put on the power model. Beside the rows stand dense products in BF16 and FP8, of which
+    is known that they draw at most the power limit: serving alone, at small batches and short prompts, does not say
+    how much of its power goes with multiplications.
     """
     free = [p for p in POWER if p.fitted]
     points = [r.point for r in rows if r.point is not None]
@@ -176,8 +181,11 @@ def calibrate_power(
     prior = np.log([p.prior for p in free])
 
     def residuals(x: Array) -> Array:
-        total = fixed + sum(v * table[p.name] for p, v in zip(free, np.exp(x), strict=True))
-        return np.asarray(np.log(total[chosen] / joules[chosen]) / JOULES_SCALE)
+        at = dict(zip((p.name for p in free), np.exp(x), strict=True))
+        total = fixed + sum(v * table[name] for name, v in at.items())
+        known = {p.name: p.prior for p in POWER if not p.fitted} | at
+        over = [max(np.log(dense_watts(known, c) / REFERENCE_TDP), 0.0) / DENSE_SCALE for c in REFERENCE_RATE]
+        return np.concatenate([np.log(total[chosen] / joules[chosen]) / JOULES_SCALE, over])
 
     found = least_squares(residuals, prior, np.array([p.spread for p in free]), tolerance=1e-6)
     values = {p.name: float(v) for p, v in zip(free, np.exp(found.x), strict=True)}

@@ -49,22 +49,28 @@ class StepEstimate:
         return self.energy_j / self.time_s
 
 
+def padded_macs(machine: Machine, o: Operator) -> Number:
+    """Multiply-accumulates that the matrix units are busy with in one execution: tiles have a least height, so m rows
+    take the time and the energy of m + half."""
+    s = machine.sustained
+    if o.kind in ("matmul", "expert_matmul"):
+        half = s.expert_rows_half if o.kind == "expert_matmul" else s.rows_half
+        return o.macs + half * np.asarray(o.products) * o.n * o.k * (np.asarray(o.m) > 0)
+    if o.kind == "attention":
+        return o.macs * (1.0 + s.attention_rows_half / np.maximum(o.m, 1e-9))
+    return o.macs
+
+
 def compute_seconds(machine: Machine, o: Operator) -> Number:
     """Seconds of arithmetic of one execution, at the sustained rates."""
     s = machine.sustained
     seconds: Number = 0.0
     if o.kind in ("matmul", "expert_matmul"):
         arithmetic = machine.arithmetic_of(o.weight_format)
-        expert = o.kind == "expert_matmul"
-        share = pick(s.expert_matrix if expert else s.matrix, arithmetic)
-        # m / (m + half) of the sustained rate: m rows take the time of m + half.
-        half = s.expert_rows_half if expert else s.rows_half
-        macs = o.macs + half * np.asarray(o.products) * o.n * o.k * (np.asarray(o.m) > 0)
-        seconds = macs / (machine.peak_macs[arithmetic] * share)
+        share = pick(s.expert_matrix if o.kind == "expert_matmul" else s.matrix, arithmetic)
+        seconds = padded_macs(machine, o) / (machine.peak_macs[arithmetic] * share)
     elif o.kind == "attention":
-        rows = np.maximum(o.m, 1e-9)
-        macs = o.macs * (1.0 + s.attention_rows_half / rows)
-        seconds = macs / (machine.peak_of("bf16") * s.attention)
+        seconds = padded_macs(machine, o) / (machine.peak_of("bf16") * s.attention)
     vector = o.vector_operations / (machine.vector_rate * s.vector)
     if o.kind == "attention":
         return np.maximum(seconds, vector)  # softmax runs beside the matrix engine
@@ -162,7 +168,7 @@ def operator_joules(machine: Machine, o: Operator) -> Number:
     picojoules = o.memory_bytes * p.memory_pj_per_byte + o.vector_operations * p.vector_pj
     if o.kind in ("matmul", "expert_matmul", "attention"):
         name = machine.arithmetic_of(o.weight_format or o.activation_format)
-        picojoules = picojoules + o.macs * p.mac_pj.get(name, 0.0)
+        picojoules = picojoules + padded_macs(machine, o) * p.mac_pj.get(name, 0.0)
     return o.repeats * o.share * picojoules * 1e-12
 
 

@@ -1,0 +1,198 @@
+"""What is synthesised: blocks of the RTL over the parameters their area depends on.
+
+Where a block places others that are measured on their own, those are left out of it (`boxes`), so that areas add
+up. Sizes are those that take seconds; the fit carries them further, and its leave-one-out error says how well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tapeout.chip.rtl.block import Block
+
+MATRIX_NS = 0.8  # register to register, without wires: 1 GHz with a margin for them
+CONTROL_NS = 0.9  # of everything else
+BOTH = ("mxfp4", "mxint8")
+PAD = 128 * 1024
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One block at one set of parameters. `build` elaborates it; `boxes`: modules left out of area and delay."""
+
+    block: str
+    parameters: Mapping[str, float]
+    build: Callable[[], Block]
+    boxes: tuple[str, ...] = ()
+    target_ns: float = CONTROL_NS
+    fields: str = field(init=False)  # the parameters as text, `name=value` joined by spaces
+
+    def __post_init__(self) -> None:
+        text = " ".join(f"{k}={v:g}" for k, v in self.parameters.items())
+        object.__setattr__(self, "fields", text)
+
+
+def configurations() -> tuple[Configuration, ...]:
+    """Every configuration, in a fixed order."""
+    return tuple(c for part in (_matrix, _vector, _scratchpad, _movement, _control) for c in part())
+
+
+COMPARED = (
+    ("dot_unit", "mxfp4=1 mxint8=0 ways=1 lanes=32"), ("dot_unit", "mxfp4=0 mxint8=1 ways=1 lanes=32"),
+    ("dot_unit", "mxfp4=1 mxint8=1 ways=2 lanes=32"), ("accumulator_file", "depth=16 ways=2"),
+    ("activation_row", "lanes=32"), ("vector_lane", ""), ("quantiser", "lanes=8"), ("fifo", "width=64 depth=8"),
+    ("scratchpad_bank", "depth=512 word_bytes=32"), ("sequencer", "port_bytes=32"), ("host", ""),
+    ("dma_load", "port_bytes=32 word_bytes=32 outstanding=16"),
+)  # fmt: skip
+SLOWER = {"sky130": 10.0}  # delays of a library against ASAP7's, for what to aim at
+
+
+def compared(library: str) -> tuple[Configuration, ...]:
+    """The configurations that are synthesised in other libraries too, to see how areas scale."""
+    factor = SLOWER.get(library, 1.0)
+    return tuple(
+        replace(c, target_ns=c.target_ns * factor)
+        for c in configurations()
+        if (c.block, c.fields) in COMPARED
+    )
+
+
+def _matrix() -> Iterator[Configuration]:
+    from tapeout.chip.rtl.accumulator_file import AccumulatorFile
+    from tapeout.chip.rtl.activation_row import ActivationRow
+    from tapeout.chip.rtl.dot_unit import DotUnit
+    from tapeout.chip.rtl.matrix_engine import MatrixEngine
+    from tapeout.chip.rtl.weight_column import WeightColumn
+
+    units = [(("mxfp4",), 1), (("mxfp4",), 2), (("mxint8",), 1), (BOTH, 1), (BOTH, 2)]
+    for formats, ways in units:
+        for lanes in (8, 16, 32, 64):
+            modes = {f: float(f in formats) for f in BOTH}
+            shape = {**modes, "ways": ways, "lanes": lanes}
+            yield Configuration(
+                "dot_unit",
+                shape,
+                lambda formats=formats, ways=ways, lanes=lanes: DotUnit(formats, ways, lanes),  # type: ignore[misc]
+                target_ns=MATRIX_NS,
+            )
+            if lanes in (16, 32):
+                yield Configuration(
+                    "weight_column",
+                    shape,
+                    lambda formats=formats, ways=ways, lanes=lanes: WeightColumn(formats, ways, lanes),  # type: ignore[misc]
+                    target_ns=MATRIX_NS,
+                )
+    for lanes in (8, 16, 32, 64):
+        yield Configuration(
+            "activation_row",
+            {"lanes": lanes},
+            lambda lanes=lanes: ActivationRow(lanes),  # type: ignore[misc]
+            target_ns=MATRIX_NS,
+        )
+    for depth, ways in ((8, 1), (16, 1), (16, 2), (32, 1), (32, 2), (64, 2)):
+        yield Configuration(
+            "accumulator_file",
+            {"depth": depth, "ways": ways},
+            lambda depth=depth, ways=ways: AccumulatorFile(depth, ways),  # type: ignore[misc]
+            target_ns=MATRIX_NS,
+        )
+    grids = [(2, 2, 8, 2), (4, 4, 8, 2), (4, 8, 8, 2), (8, 4, 8, 2), (4, 4, 16, 2), (4, 4, 8, 1), (8, 8, 16, 2),
+             (8, 8, 8, 1), (16, 8, 16, 2)]  # fmt: skip
+    for rows, columns, tiles, ways in grids:
+        engine = MatrixEngine(rows, columns, tiles, BOTH, ways)
+        yield Configuration(
+            "matrix_engine",
+            {"rows": rows, "columns": columns, "tiles": tiles, "ways": ways},
+            lambda engine=engine: engine,  # type: ignore[misc]
+            tuple(b.module_name for b in engine.placed()),
+            MATRIX_NS,
+        )
+
+
+def _vector() -> Iterator[Configuration]:
+    from tapeout.chip.rtl.function_unit import FunctionUnit
+    from tapeout.chip.rtl.quantiser import Quantiser
+    from tapeout.chip.rtl.reducer import Reducer
+    from tapeout.chip.rtl.topk import TopK
+    from tapeout.chip.rtl.vector_lane import VectorLane
+    from tapeout.chip.rtl.vector_unit import VectorUnit
+
+    yield Configuration("function_unit", {}, FunctionUnit)
+    yield Configuration("vector_lane", {}, VectorLane)
+    for lanes in (2, 4, 8, 16):
+        unit = VectorUnit(lanes)
+        yield Configuration("vector_unit", {"lanes": lanes}, lambda unit=unit: unit, ("vector_lane",))  # type: ignore[misc]
+    for lanes in (2, 4, 8, 16, 32):
+        yield Configuration("quantiser", {"lanes": lanes}, lambda lanes=lanes: Quantiser(lanes))  # type: ignore[misc]
+    for lanes in (2, 4, 8, 16):
+        yield Configuration("reducer", {"lanes": lanes}, lambda lanes=lanes: Reducer(lanes))  # type: ignore[misc]
+    for most in (2, 4, 8, 16):
+        yield Configuration("topk", {"k": most}, lambda most=most: TopK(most))  # type: ignore[misc]
+
+
+def _scratchpad() -> Iterator[Configuration]:
+    from tapeout.chip.rtl.scratchpad import Scratchpad, ScratchpadBank
+    from tapeout.chip.rtl.secded import SecdedDecode, SecdedEncode
+
+    yield Configuration("secded_encode", {}, SecdedEncode)
+    yield Configuration("secded_decode", {}, SecdedDecode)
+    for depth, word in ((512, 8), (512, 16), (512, 32), (512, 64), (2048, 32), (4096, 64)):
+        yield Configuration(
+            "scratchpad_bank",
+            {"depth": depth, "word_bytes": word},
+            lambda depth=depth, word=word: ScratchpadBank(depth, word),  # type: ignore[misc]
+        )
+    one = (1, 1, 1, 1)
+    shapes = [(4, 16, one), (8, 16, one), (16, 16, one), (8, 32, (1, 1)), (8, 32, one), (8, 32, (4, 1, 1, 1)),
+              (16, 32, one), (8, 64, one), (16, 16, (8, 4, 1, 1)), (8, 16, (1,) * 6)]  # fmt: skip
+    for banks, word, ports in shapes:
+        depth = 512
+        pad = Scratchpad(banks, depth, word, ports)
+        yield Configuration(
+            "scratchpad",
+            {"banks": banks, "word_bytes": word, "ports": len(ports), "words": sum(ports)},
+            lambda pad=pad: pad,  # type: ignore[misc]
+            (pad.bank.module_name,),
+        )
+
+
+def _movement() -> Iterator[Configuration]:
+    from tapeout.chip.rtl.dma_load import DmaLoad
+    from tapeout.chip.rtl.dma_store import DmaStore
+    from tapeout.chip.rtl.fifo import Fifo
+    from tapeout.chip.rtl.memory_port import MemoryPort
+
+    for width, depth in ((16, 4), (32, 4), (32, 16), (64, 8), (64, 32), (128, 8), (256, 6)):
+        yield Configuration(
+            "fifo",
+            {"width": width, "depth": depth},
+            lambda width=width, depth=depth: Fifo(width, depth),  # type: ignore[misc]
+        )
+    sizes = [(16, 16, 16), (32, 32, 8), (32, 32, 16), (32, 32, 64), (32, 64, 16), (64, 64, 16), (64, 32, 128),
+             (128, 64, 32)]  # fmt: skip
+    for port, word, flight in sizes:
+        shape = {"port_bytes": port, "word_bytes": word, "outstanding": flight}
+        for name, of in (("dma_load", DmaLoad), ("dma_store", DmaStore)):
+            yield Configuration(
+                name,
+                shape,
+                lambda of=of, port=port, word=word, flight=flight: of(port, PAD, word, flight),  # type: ignore[misc]
+            )
+    for port in (16, 32, 64, 128):
+        yield Configuration("memory_port", {"port_bytes": port}, lambda port=port: MemoryPort(port))  # type: ignore[misc]
+
+
+def _control() -> Iterator[Configuration]:
+    from tapeout.chip.rtl.counters import Counters
+    from tapeout.chip.rtl.host import Host
+    from tapeout.chip.rtl.sequencer import Sequencer
+
+    for port in (16, 32, 64, 128):
+        yield Configuration(
+            "sequencer",
+            {"port_bytes": port},
+            lambda port=port: Sequencer(port, PAD, 32),  # type: ignore[misc]
+        )
+    yield Configuration("host", {}, Host)
+    yield Configuration("counters", {}, Counters)
