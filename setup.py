@@ -1,4 +1,5 @@
-"""Builds the native kernels where there is a C compiler; without one, NumPy computes the same bits."""
+"""Builds the native parts where there is a C compiler. Without one NumPy computes the same bits; the cycle simulator
+is missing."""
 
 import sys
 from glob import glob
@@ -7,19 +8,26 @@ from setuptools import Extension, setup
 
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
 
+
+def native(name, folder, flags=FLAGS):
+    """The C files of a folder as one library."""
+    return Extension(
+        name,
+        sorted(glob(f"{folder}/*.c")),
+        depends=sorted(glob(f"{folder}/*.h")),
+        extra_compile_args=flags,
+        extra_link_args=["-pthread"],
+        define_macros=[("Py_LIMITED_API", "0x030B0000")],
+        py_limited_api=True,
+        optional=True,
+    )
+
+
 setup(
     ext_modules=[]
     if sys.platform == "win32"
     else [
-        Extension(
-            "tapeout.numerics._native",
-            sorted(glob("src/tapeout/numerics/native/*.c")),
-            depends=sorted(glob("src/tapeout/numerics/native/*.h")),
-            extra_compile_args=FLAGS,
-            extra_link_args=["-pthread"],
-            define_macros=[("Py_LIMITED_API", "0x030B0000")],
-            py_limited_api=True,
-            optional=True,
-        )
+        native("tapeout.numerics._native", "src/tapeout/numerics/native"),
+        native("tapeout.simulator.cycle._native", "src/tapeout/simulator/cycle/native"),
     ]
 )

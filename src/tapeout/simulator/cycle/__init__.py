@@ -1,0 +1,1 @@
+"""Time of a program, cycle by cycle, without its data."""

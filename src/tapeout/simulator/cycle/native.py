@@ -1,0 +1,151 @@
+"""The native model, found and declared: `run` hands it a program and takes its totals, records and samples.
+
+It is a shared library that `pip install` builds where there is a C compiler, called through ctypes, which releases
+the GIL. The structures mirror those of `native/model.h`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.chip.isa import timing
+from tapeout.chip.isa.definition import ARGUMENTS, Engine
+from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.isa.registry import instructions
+from tapeout.chip.spec import Core
+from tapeout.errors import TapeoutError
+
+ENGINES = tuple(Engine)
+# The order is that of `enum reason`; the semaphores' five say whose token came last.
+REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
+END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
+KINDS = (
+    "", "add", "sub", "mul", "and", "or", "xor", "shl", "shr", "min", "max", "less", "equal", "argument", "read",
+    "write", "branch", "loop", "sync", "interrupt", "halt", "load", "gather", "transpose", "matmul", "vector",
+    "store", "scatter",
+)  # fmt: skip
+SAMPLES = ("fetch", "load", "store", "matrix")
+
+RECORD = np.dtype(
+    [("pc", "i4"), ("engine", "i4"), ("giver", "i4"), ("room", "i4"), ("queued", "i8"), ("head", "i8"),
+     ("taken", "i8"), ("start", "i8"), ("done", "i8"), ("active", "i8"), ("memory", "i8"), ("bank", "i8")]
+)  # fmt: skip
+
+
+class Settings(ctypes.Structure):
+    """What a run depends on beside the program; see `native/model.h` for each field."""
+
+    _fields_ = (
+        *((n, ctypes.c_int64) for n in ("port_bytes", "pad_bytes", "word_bytes", "banks", "outstanding")),
+        *((n, ctypes.c_int64) for n in ("rows", "columns", "ways", "vector_lanes", "tiles")),
+        ("base", ctypes.c_int64),
+        ("count", ctypes.c_int64),
+        ("arguments", ctypes.c_int64 * ARGUMENTS),
+        *((n, ctypes.c_int64) for n in ("latency", "cost", "phase", "limit", "record", "window")),
+        *((n, ctypes.c_int64) for n in ("scalar", "multiply", "dispatch", "matrix_result", "matrix_loop")),
+        *((n, ctypes.c_int64) for n in ("channels", "banks_per_channel", "row_bytes", "burst_bytes")),
+        *((n, ctypes.c_int64) for n in ("t_burst", "t_row_miss", "t_row_cycle")),
+        *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh")),
+    )
+
+
+class Totals(ctypes.Structure):
+    """What a run counted."""
+
+    _fields_ = (
+        *((n, ctypes.c_int64) for n in ("cycles", "end", "pc", "cause", "instructions")),
+        *((n, ctypes.c_int64) for n in ("load_beats", "store_beats", "fetch_beats", "reads_used")),
+        *((n, ctypes.c_int64) for n in ("matrix_beats", "vector_beats")),
+        ("reasons", ctypes.c_int64 * len(REASONS) * len(ENGINES)),
+        ("records", ctypes.c_int64),
+        ("windows", ctypes.c_int64),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """Totals; `records` of RECORD; `samples` int32 [windows, SAMPLES]."""
+
+    totals: Totals
+    records: NDArray[Any]
+    samples: NDArray[np.int32]
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL:
+    """The shared library. Raises TapeoutError where it was not built."""
+    found = sorted(Path(__file__).parent.glob("_native*.so"))
+    if not found:
+        raise TapeoutError(
+            "the cycle simulator is native code that was not built: install a C compiler and tapeout again"
+        )
+    lib = ctypes.CDLL(str(found[0]))
+    for name in ("run", "records", "samples"):
+        getattr(lib, f"cycle_{name}").restype = ctypes.c_void_p
+    return lib
+
+
+@lru_cache(maxsize=1)
+def kinds() -> NDArray[np.uint8]:
+    """`enum kind` of each opcode, 0 where there is no instruction."""
+    table = np.zeros(256, np.uint8)
+    for name, one in instructions().items():
+        table[one.opcode] = KINDS.index("vector" if one.engine == Engine.VECTOR else name)
+    return table
+
+
+def settings(core: Core) -> Settings:
+    """The fields that follow from the core and the ISA's constants of time."""
+    g, s = Geometry.of(core), Settings()
+    s.port_bytes, s.pad_bytes, s.word_bytes = g.port_bytes, g.pad_bytes, g.word_bytes
+    s.banks, s.outstanding = core.scratchpad.banks, core.outstanding
+    s.rows, s.columns, s.ways, s.vector_lanes, s.tiles = g.rows, g.columns, g.ways, g.lanes, g.tiles
+    s.scalar, s.multiply, s.dispatch = timing.SCALAR, timing.MULTIPLY, timing.DISPATCH
+    s.matrix_result, s.matrix_loop = timing.MATRIX_RESULT, timing.MATRIX_LOOP
+    return s
+
+
+def run(
+    s: Settings,
+    words: NDArray[np.uint64],
+    reads: NDArray[np.uint64],
+    gathered: NDArray[np.uint32],
+    scattered: NDArray[np.uint32],
+) -> Ran:
+    """Run `words` (uint64 [instructions, 2])."""
+    lib, totals = library(), Totals()
+    words = np.ascontiguousarray(words, np.uint64)
+    s.count = len(words)
+
+    def given(values: NDArray[Any]) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
+        return ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(len(values))
+
+    handle = ctypes.c_void_p(
+        lib.cycle_run(
+            ctypes.byref(s), given(words)[0], given(kinds())[0], *given(reads), *given(gathered),
+            *given(scattered), ctypes.byref(totals),
+        )  # fmt: skip
+    )
+    if not handle or totals.end == END_NO_MEMORY:
+        lib.cycle_free(handle)
+        raise MemoryError("cycle simulator")
+    try:
+        records = _copied(lib.cycle_records(handle), totals.records, RECORD)
+        samples = _copied(lib.cycle_samples(handle), totals.windows * len(SAMPLES), np.dtype("i4"))
+    finally:
+        lib.cycle_free(handle)
+    return Ran(totals, records, samples.reshape(-1, len(SAMPLES)))
+
+
+def _copied(address: int | None, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    if not address or not count:
+        return np.zeros(0, kind)
+    raw = (ctypes.c_char * (count * kind.itemsize)).from_address(address)
+    return np.frombuffer(raw, kind).copy()

@@ -1,0 +1,173 @@
+/* A program from its first cycle to its halt. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model.h"
+
+bool matrix_new(model *m);
+void matrix_delete(model *m);
+void matrix_offer(model *m);
+void matrix_settle(model *m);
+void matrix_clock(model *m);
+bool vector_new(model *m);
+void vector_delete(model *m);
+void vector_offer(model *m);
+void vector_settle(model *m);
+void vector_clock(model *m);
+
+int64_t record_open(model *m, int engine, int32_t pc, int64_t queued) {
+    if (!m->s.record) return -1;
+    int64_t n = m->totals->records;
+    if (n == m->record_room) {
+        int64_t room = n ? 2 * n : 4096;
+        record *more = realloc(m->records, (size_t)room * sizeof(record));
+        if (!more) {
+            m->totals->end = NO_MEMORY;
+            return -1;
+        }
+        m->records = more;
+        m->record_room = room;
+    }
+    m->records[n] = (record){.pc = pc, .engine = engine, .giver = -1, .queued = queued, .done = -1};
+    m->totals->records = n + 1;
+    return n;
+}
+
+static bool samples_reach(model *m, int64_t window) {
+    if (window < m->sample_room) return true;
+    int64_t room = 2 * window + 64;
+    int32_t *more = realloc(m->samples, (size_t)room * SAMPLED * sizeof(int32_t));
+    if (!more) return false;
+    memset(more + m->sample_room * SAMPLED, 0, (size_t)((room - m->sample_room) * SAMPLED) * sizeof(int32_t));
+    m->samples = more;
+    m->sample_room = room;
+    return true;
+}
+
+/* Words of memory's port by kind, and busy engines, in windows of equal length. */
+static void sample(model *m, const totals *before, int64_t span) {
+    const totals *t = m->totals;
+    int64_t w = m->now / m->s.window;
+    if (!samples_reach(m, (m->now + span) / m->s.window)) {
+        m->totals->end = NO_MEMORY;
+        return;
+    }
+    int32_t *at = m->samples + w * SAMPLED;
+    at[0] += (int32_t)(t->fetch_beats - before->fetch_beats);
+    at[1] += (int32_t)(t->load_beats - before->load_beats);
+    at[2] += (int32_t)(t->store_beats - before->store_beats);
+    m->totals->windows = (m->now + span) / m->s.window + 1;
+}
+
+/* What each engine spent the cycles from now on with, for its totals and its oldest instruction. */
+static void account(model *m, int64_t span) {
+    for (int e = SEQUENCER; e < ENGINES; e++) {
+        queue *q = &m->dispatch.queues[e];
+        int why = m->why[e];
+        if (e && !q->in_flight) {
+            if (q->waiting && !q->held && !q->able) why = SEMAPHORE_WAIT;
+            else why = q->waiting || q->done ? FILL : QUEUE_WAIT;
+        }
+        if (why == SEMAPHORE_WAIT) {
+            q->blocked += span; /* whose token it will be is known when it comes */
+            continue;
+        }
+        m->totals->reasons[e][why] += span;
+        if (!e || !q->in_flight) continue;
+        record *r = record_at(m, q->flying[q->flying_first].entry);
+        if (!r) continue;
+        if (why == ACTIVE) r->active += span;
+        else if (why == MEMORY_WAIT) r->memory += span;
+        else if (why == BANK_WAIT) r->bank += span;
+    }
+}
+
+static void cycle(model *m) {
+    memory_offer(m);
+    fetch_offer(m);
+    sequencer_offer(m);
+    dispatch_offer(m);
+    load_offer(m);
+    store_offer(m);
+    matrix_offer(m);
+    vector_offer(m);
+    scratchpad_offer(m);
+    load_settle(m);
+    store_settle(m);
+    matrix_settle(m);
+    vector_settle(m);
+
+    fetch_clock(m);
+    sequencer_clock(m);
+    load_clock(m);
+    store_clock(m);
+    matrix_clock(m);
+    vector_clock(m);
+    dispatch_clock(m);
+    scratchpad_clock(m);
+    memory_clock(m);
+}
+
+static void execute(model *m) {
+    totals *t = m->totals;
+    sequencer_start(m);
+    t->end = -1;
+    while (t->end < 0) {
+        totals before = *t;
+        m->moved = false;
+        m->next = NEVER;
+        cycle(m);
+        int64_t span = m->moved ? 1 : m->next == NEVER ? 0 : m->next - m->now;
+        if (t->end >= 0) span = 1;
+        else if (!span) {
+            t->end = STUCK;
+            break;
+        }
+        account(m, span);
+        if (m->s.window) sample(m, &before, span);
+        m->now += span;
+        if (m->now > m->s.limit && t->end < 0) t->end = TOO_LONG;
+    }
+    t->cycles = m->now;
+    t->pc = m->sequencer.pc;
+    t->cause = m->cause;
+}
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* Runs a program; returns a handle to what it recorded, or NULL without memory. */
+EXPORT model *cycle_run(const settings *s, const uint64_t *program, const uint8_t *kinds, const uint64_t *reads,
+                        int64_t read_count, const uint32_t *gathered, int64_t gathered_count,
+                        const uint32_t *scattered, int64_t scattered_count, totals *t) {
+    model *m = calloc(1, sizeof(model));
+    if (!m) return 0;
+    memset(t, 0, sizeof *t);
+    m->s = *s;
+    m->program = program, m->kinds = kinds, m->totals = t;
+    m->reads = reads, m->read_count = read_count;
+    m->indices[0] = gathered, m->index_count[0] = gathered_count;
+    m->indices[1] = scattered, m->index_count[1] = scattered_count;
+    m->pad = calloc((size_t)s->pad_bytes / 8 + 1, 8);
+    for (int k = 0; k < PORT_OTHERS; k++) m->ports[k].words = 1;
+    m->port_count = PORT_OTHERS;
+    if (m->pad && memory_new(m) && dma_new(m) && matrix_new(m) && vector_new(m)) {
+        for (int k = 0; k < MAX_PORTS; k++) m->ports[k].credit = ANSWERS;
+        execute(m);
+    } else t->end = NO_MEMORY;
+    return m;
+}
+
+EXPORT const record *cycle_records(const model *m) { return m->records; }
+EXPORT const int32_t *cycle_samples(const model *m) { return m->samples; }
+
+EXPORT void cycle_free(model *m) {
+    if (!m) return;
+    memory_delete(m);
+    dma_delete(m);
+    matrix_delete(m);
+    vector_delete(m);
+    free(m->pad);
+    free(m->records);
+    free(m->samples);
+    free(m);
+}
