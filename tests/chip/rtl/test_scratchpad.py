@@ -22,7 +22,7 @@ PAD = Scratchpad(4, 16, 16, (2, 1, 1))
 def request(
     pad: Scratchpad, port: int, address: int, write: bool = False, mask: int = 0, value: int = 0
 ) -> int:
-    layout = pad.request(pad.ports[port])
+    layout = pad.kinds[port].request(pad.banks * pad.depth, pad.word_bytes)
     return int(
         layout.const({"address": address, "write": write, "mask": mask, "data": value}).as_value().value
     )

@@ -12,6 +12,7 @@ from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.arbiter import Arbiter
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
+from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer_dispatch import SequencerDispatch
 from tapeout.chip.rtl.skid import Skid
@@ -47,6 +48,11 @@ PROOFS: dict[str, Callable[[], Proof]] = {
     "semaphores": lambda: DispatchProof(SequencerDispatch()),
     "scratchpad of 3 ports": lambda: ScratchpadProof(Scratchpad(2, 2, 8, (2, 1, 1))),
     "scratchpad of 4 ports": lambda: ScratchpadProof(Scratchpad(4, 2, 8, (4, 1, 2, 1))),
+    "scratchpad with an urgent port": lambda: ScratchpadProof(
+        Scratchpad(
+            4, 2, 8, (PadPort(urgent=True, words=2, writes=False), PadPort(reads=False), PadPort(queue=1))
+        )
+    ),
     "scoreboard of 2 rows": lambda: ScoreboardProof(MatrixEngine(2, 1, 2, ("mxfp4",), 1, 2)),
     "scoreboard of 3 rows": lambda: ScoreboardProof(MatrixEngine(3, 2, 4, BOTH, 2, 2)),
     **{

@@ -1,17 +1,12 @@
 """The core: sequencer, engines and scratchpad between a memory port and a host interface.
 
-| scratchpad port | words | who |
-|---|---|---|
-| 0 | 1 | sequencer (`read`, `write`) |
-| 1 | 1 | load engine |
-| 2 | 1 | store engine |
-
-Further ports are those of the engines that `engines` names.
+An engine has `command`, `done`, `error` and `cause`, and says in `pad_ports` which ports of the scratchpad it has
+(without saying: one, `pad`). To join an engine to the core, add it to `engine_blocks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Signal
@@ -19,6 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Engine
+from tapeout.chip.isa.geometry import BLOCK_BYTES
 from tapeout.chip.isa.registry import instructions
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.counters import Counters
@@ -26,18 +22,30 @@ from tapeout.chip.rtl.dma_load import DmaLoad
 from tapeout.chip.rtl.dma_store import DmaStore
 from tapeout.chip.rtl.host import Host
 from tapeout.chip.rtl.memory_port import MemoryPort, axi
+from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer import CAUSE_BITS, Sequencer
 from tapeout.chip.rtl.sequencer_dispatch import ENGINES
 
-ABSENT = frozenset({"transpose"})  # no engine has it yet
-PORTS = {"sequencer": 0, "load": 1, "store": 2}
+ABSENT: frozenset[str] = frozenset()  # what no engine has
 
 
 def names_of(engines: tuple[Engine, ...]) -> frozenset[str]:
     """The instructions that a core with these engines executes; others trap as unknown opcodes."""
     there = (Engine.SEQUENCER, *engines)
     return frozenset(n for n, one in instructions().items() if one.engine in there and n not in ABSENT)
+
+
+def engine_blocks(core: spec.Core) -> dict[Engine, Callable[[], Block]]:
+    """How each engine that there is in RTL is made."""
+    pad = core.scratchpad
+    dma = (core.port_bytes, pad.kibibytes * 1024, pad.word_bytes, core.outstanding)
+    return {Engine.LOAD: lambda: DmaLoad(*dma), Engine.STORE: lambda: DmaStore(*dma)}
+
+
+def pad_ports(block: Block) -> tuple[PadPort, ...]:
+    """The ports of the scratchpad that a block has."""
+    return getattr(block, "pad_ports", (PadPort(),))
 
 
 class Core(Block):
@@ -52,12 +60,17 @@ class Core(Block):
         pad = core.scratchpad
         size, word, port = pad.kibibytes * 1024, pad.word_bytes, core.port_bytes
         depth = size // (pad.banks * word)
-        self.names = names_of(self.engines)
+        self.names = names_of(self.engines) - (
+            frozenset({"transpose"}) if word < BLOCK_BYTES else frozenset()
+        )
         self.sequencer = Sequencer(port, size, word, self.names)
-        self.load = DmaLoad(port, size, word, core.outstanding)
-        self.store = DmaStore(port, size, word, core.outstanding)
+        made = engine_blocks(core)
+        self.blocks = {e: made[e]() for e in self.engines}
         self.port, self.host, self.counters = MemoryPort(port), Host(), Counters()
-        self.pad = Scratchpad(pad.banks, depth, word, tuple(1 for _ in PORTS))
+        # who has which port: (placed name, the port), in the order of the scratchpad's ports
+        named = {"sequencer": self.sequencer} | {e.name.lower(): b for e, b in self.blocks.items()}
+        self.ports = [(name, p) for name, block in named.items() for p in pad_ports(block)]
+        self.pad = Scratchpad(pad.banks, depth, word, [p for _, p in self.ports])
         subordinate = {n: m for n, m in self.host.signature.members.items() if n.startswith("s_")}
         super().__init__(axi(port) | subordinate | {"irq": Out(1), "inject": In(2)})
 
@@ -66,14 +79,13 @@ class Core(Block):
         return "core"
 
     def placed(self) -> Iterable[Block]:
-        return (self.sequencer, self.load, self.store, self.port, self.host, self.counters, self.pad)
+        return (self.sequencer, *self.blocks.values(), self.port, self.host, self.counters, self.pad)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        sequencer, load, store = (
-            place(m, n, b)
-            for n, b in (("sequencer", self.sequencer), ("load", self.load), ("store", self.store))
-        )
+        sequencer = place(m, "sequencer", self.sequencer)
+        engines = {e: place(m, e.name.lower(), b) for e, b in self.blocks.items()}
+        load, store = engines[Engine.LOAD], engines[Engine.STORE]
         port, host, pad = place(m, "port", self.port), place(m, "host", self.host), place(m, "pad", self.pad)
         counters = place(m, "counters", self.counters)
         for name, member in self.signature.members.items():
@@ -93,9 +105,11 @@ class Core(Block):
         connect(port.loaded, load.answer)
         connect(store.write, port.write)
         m.d.comb += [store.acknowledged.eq(port.acknowledged), store.refused.eq(port.refused)]
-        for name, engine in (("sequencer", sequencer), ("load", load), ("store", store)):
-            connect(engine.pad_request, getattr(pad, f"request{PORTS[name]}"))
-            connect(getattr(pad, f"answer{PORTS[name]}"), engine.pad_answer)
+        placed = {"sequencer": sequencer} | {e.name.lower(): b for e, b in engines.items()}
+        for k, (name, kind) in enumerate(self.ports):
+            connect(getattr(placed[name], f"{kind.name}_request"), getattr(pad, f"request{k}"))
+            if kind.reads:
+                connect(getattr(pad, f"answer{k}"), getattr(placed[name], f"{kind.name}_answer"))
         connect(sequencer.interrupt, host.interrupt)
         m.d.comb += [
             sequencer.start.eq(host.start), sequencer.base.eq(host.base), sequencer.arguments.eq(host.arguments),
@@ -104,7 +118,6 @@ class Core(Block):
             pad.inject.eq(self.inject),
         ]  # fmt: skip
 
-        engines = {Engine.LOAD: load, Engine.STORE: store}
         done, errors = [], []
         for k, engine in enumerate(ENGINES):
             block = engines.get(engine)

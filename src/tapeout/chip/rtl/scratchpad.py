@@ -2,9 +2,12 @@
 
 Words are interleaved over the banks (word address modulo banks). A port is `words` wide (a power of two): an
 access takes that many consecutive words, aligned, all in one cycle from as many banks. Requests of different
-ports that touch different banks are served together. Where they clash, priority rotates by one port every cycle,
-upwards then downwards, so any two get equal shares and a waiting request is served within twice as many cycles
-as there are ports. Reads of a port return in order.
+ports that touch different banks are served together. Where they clash, urgent ports go first: the weights, which the
+matrix engine takes every cycle, while every other port is wide enough for its engine to need no more than about half
+of the cycles. Priority rotates among the others by one port every cycle, upwards then downwards, so any two get equal
+shares; it stays where it is while an urgent port keeps the first from its bank. A waiting request is served
+within twice as many cycles as there are such ports, doubled if there is an urgent one, given that this takes no
+bank in two cycles running, which a stream of consecutive words does not. Reads of a port return in order.
 
 | cycle | work |
 |---|---|
@@ -20,21 +23,21 @@ left as it is. A double error delivers the data as stored, with `uncorrectable` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, delay, place, register
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.secded import DATA, WORD, SecdedDecode, SecdedEncode
 from tapeout.chip.rtl.sram import SRAM_1RW
 
 READ_LATENCY = 5
-QUEUE = 6  # answers a port may have under way or waiting: one per cycle over the latency, and one
 COUNTER_BITS = 32
 
 
@@ -101,85 +104,86 @@ class ScratchpadBank(Block):
 class Scratchpad(Block):
     """Ports: request{k} {address (in words), write, mask (a bit per 8 bytes), data}, answer{k} (data of reads).
 
-    `inject`: while 1, every write stores its lowest granule with one wrong bit; while 2, with two. `corrected`,
-    `uncorrectable`: saturating counts of granules read so.
+    `ports`: `PadPort`, or a number of words for one that reads and writes. `inject`: while 1, every write stores its
+    lowest granule with one wrong bit; while 2, with two. `corrected`, `uncorrectable`: saturating counts of granules
+    read so.
     """
 
     def __init__(
-        self, banks: int = 8, depth: int = 512, word_bytes: int = 32, ports: tuple[int, ...] = (4, 1, 1, 1)
+        self,
+        banks: int = 8,
+        depth: int = 512,
+        word_bytes: int = 32,
+        ports: Sequence[int | PadPort] = (4, 1, 1, 1),
     ) -> None:
         for name, n in (("banks", banks), ("depth", depth), ("word_bytes", word_bytes)):
             if n & (n - 1) or n < 1:
                 raise ValueError(f"{name} {n} is not a power of two")
-        if word_bytes < 8 or any(p & (p - 1) or not 1 <= p <= banks for p in ports):
-            raise ValueError(f"ports of {ports} words on {banks} banks of {word_bytes} bytes")
-        self.banks, self.depth, self.word_bytes, self.ports = banks, depth, word_bytes, ports
+        self.kinds = tuple(p if isinstance(p, PadPort) else PadPort(words=p) for p in ports)
+        self.ports = tuple(p.words for p in self.kinds)
+        if word_bytes < 8 or any(p & (p - 1) or not 1 <= p <= banks for p in self.ports):
+            raise ValueError(f"ports of {self.ports} words on {banks} banks of {word_bytes} bytes")
+        self.banks, self.depth, self.word_bytes = banks, depth, word_bytes
         self.granules = word_bytes // 8
         self.bank = ScratchpadBank(depth, word_bytes)
         self.address_bits = (banks * depth - 1).bit_length()
         members: dict[str, Any] = {}
-        for k, words in enumerate(ports):
-            members[f"request{k}"] = In(stream.Signature(self.request(words)))
-            members[f"answer{k}"] = Out(stream.Signature(8 * word_bytes * words))
+        for k, port in enumerate(self.kinds):
+            members[f"request{k}"] = In(stream.Signature(port.request(banks * depth, word_bytes)))
+            if port.reads:
+                members[f"answer{k}"] = Out(stream.Signature(8 * word_bytes * port.words))
         super().__init__(
             members | {"inject": In(2), "corrected": Out(COUNTER_BITS), "uncorrectable": Out(COUNTER_BITS)}
         )
 
-    def request(self, words: int) -> data.StructLayout:
-        """The payload of a port `words` wide; the address is a multiple of that."""
-        return data.StructLayout(
-            {
-                "address": self.address_bits,
-                "write": 1,
-                "mask": words * self.granules,
-                "data": words * 8 * self.word_bytes,
-            }
-        )
-
     @property
     def module_name(self) -> str:
-        return f"scratchpad_{self.banks}x{self.depth}x{self.word_bytes}_" + "_".join(map(str, self.ports))
+        return f"scratchpad_{self.banks}x{self.depth}x{self.word_bytes}_" + "_".join(
+            p.code for p in self.kinds
+        )
 
     def placed(self) -> Iterable[Block]:
-        return (self.bank, *(Fifo(8 * self.word_bytes * w, QUEUE) for w in sorted(set(self.ports))))
+        return (self.bank, *(self.queue(p) for p in self.kinds if p.reads))
+
+    def queue(self, port: PadPort) -> Fifo:
+        """Where a port's answers wait."""
+        return Fifo(8 * self.word_bytes * port.words, port.queue)
+
+    def writes(self, k: int, request: Any) -> Value:
+        """Whether a request of port k writes."""
+        kind = self.kinds[k]
+        return Value.cast(request.payload.write) if kind.reads and kind.writes else Const(int(kind.writes), 1)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         n, bank_bits = len(self.ports), (self.banks - 1).bit_length()
         requests = [getattr(self, f"request{k}") for k in range(n)]
-        queues = [
-            place(m, f"queue{k}", Fifo(8 * self.word_bytes * w, QUEUE)) for k, w in enumerate(self.ports)
-        ]
+        queues = {k: place(m, f"queue{k}", self.queue(p)) for k, p in enumerate(self.kinds) if p.reads}
 
         # 0: who may go. `credit`: answers not yet in the queue's hands.
         wanted, able = [], []
-        for k, (r, words) in enumerate(zip(requests, self.ports, strict=True)):
+        for k, (r, port) in enumerate(zip(requests, self.kinds, strict=True)):
+            words = port.words
             first = r.payload.address[:bank_bits] if bank_bits else Const(0, 1)
             group = first[(words - 1).bit_length() :] if bank_bits else first
             mask = Cat(
                 (group == b // words if self.banks > words else Const(1, 1)).replicate(words)
                 for b in range(0, self.banks, words)
             )
-            credit = Signal(range(QUEUE + 1), init=QUEUE, name=f"credit{k}")
-            able.append(r.valid & (r.payload.write | credit.any()))
+            able.append(r.valid)
+            if port.reads:
+                credit = Signal(range(port.queue + 1), init=port.queue, name=f"credit{k}")
+                able[k] = r.valid & (self.writes(k, r) | credit.any())
+                taken = r.valid & r.ready & ~self.writes(k, r)
+                returned = queues[k].o.valid & queues[k].o.ready
+                m.d.sync += credit.eq(credit - taken + returned)
             wanted.append(Mux(able[k], mask, 0))
-            taken = r.valid & r.ready & ~r.payload.write
-            returned = queues[k].o.valid & queues[k].o.ready
-            m.d.sync += credit.eq(credit - taken + returned)
-        turn = Signal(range(2 * n))
-        m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
         grants = [Signal(name=f"grant{k}") for k in range(n)]
         for k in range(n):
             m.d.comb += requests[k].ready.eq(grants[k])
-        with m.Switch(turn):
-            for start in range(2 * n):
-                with m.Case(start) if start < 2 * n - 1 else m.Default():
-                    busy: Value = Const(0, self.banks)
-                    for k in [(start + (i if start < n else -i)) % n for i in range(n)]:
-                        clash = (wanted[k] & busy).any()
-                        m.d.comb += grants[k].eq(able[k] & ~clash)
-                        # a port that loses keeps its banks from those behind it, so wide ones are not starved
-                        busy = busy | wanted[k]
+        urgent = [k for k, p in enumerate(self.kinds) if p.urgent]
+        others = [k for k in range(n) if k not in urgent]
+        self._arbitrate(m, urgent, others, able, wanted, grants)
 
         corrected: list[Value] = []
         wrong: list[Value] = []
@@ -192,8 +196,9 @@ class Scratchpad(Block):
         self._count(m, corrected, self.corrected)
         self._count(m, wrong, self.uncorrectable)
 
-        for k, (r, words) in enumerate(zip(requests, self.ports, strict=True)):
-            reads = delay(m, grants[k] & ~r.payload.write, READ_LATENCY - 1, reset=True, name=f"reads{k}")
+        for k, queue in queues.items():
+            r, words = requests[k], self.ports[k]
+            reads = delay(m, grants[k] & ~self.writes(k, r), READ_LATENCY - 1, reset=True, name=f"reads{k}")
             which = r.payload.address[(words - 1).bit_length() : bank_bits]
             chosen: Any = Cat(words_out)
             if len(which):
@@ -205,13 +210,41 @@ class Scratchpad(Block):
                     group = Cat(*words_out[g * words : (g + 1) * words])
                     chosen = chosen | Mux(here, group, 0)
             m.d.comb += [
-                queues[k].i.valid.eq(reads),
-                queues[k].i.payload.eq(chosen),
-                getattr(self, f"answer{k}").payload.eq(queues[k].o.payload),
-                getattr(self, f"answer{k}").valid.eq(queues[k].o.valid),
-                queues[k].o.ready.eq(getattr(self, f"answer{k}").ready),
+                queue.i.valid.eq(reads),
+                queue.i.payload.eq(chosen),
+                getattr(self, f"answer{k}").payload.eq(queue.o.payload),
+                getattr(self, f"answer{k}").valid.eq(queue.o.valid),
+                queue.o.ready.eq(getattr(self, f"answer{k}").ready),
             ]
         return m
+
+    def _arbitrate(
+        self,
+        m: Module,
+        urgent: list[int],
+        others: list[int],
+        able: list[Value],
+        wanted: list[Value],
+        grants: list[Signal],
+    ) -> None:
+        """Who goes in this cycle."""
+        n = max(len(others), 1)
+        turn = Signal(range(2 * n))
+        kept = Signal()  # the one whose turn it is waits for an urgent one
+        with m.If(~kept):
+            m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
+        with m.Switch(turn):
+            for start in range(2 * n):
+                with m.Case(start) if start < 2 * n - 1 else m.Default():
+                    order = [others[(start + (i if start < n else -i)) % n] for i in range(len(others))]
+                    if urgent and order:
+                        m.d.comb += kept.eq(able[order[0]] & ~grants[order[0]])
+                    busy: Value = Const(0, self.banks)
+                    for k in [*urgent, *order]:
+                        clash = (wanted[k] & busy).any()
+                        m.d.comb += grants[k].eq(able[k] & ~clash)
+                        # a port that loses keeps its banks from those behind it, so wide ones are not starved
+                        busy = busy | wanted[k]
 
     def _bank(
         self,
@@ -228,17 +261,17 @@ class Scratchpad(Block):
         row: Value = Const(0, index)
         write: Value = Const(0, self.granules)
         word: Value = Const(0, bits)
+        writing: Value = Const(0, 1)
         for k, r in enumerate(requests):
             lane = b % self.ports[k]
             mine = grants[k] & wanted[k][b]
             enable = enable | mine
             row = row | Mux(mine, r.payload.address[bank_bits:], 0)
-            mask = r.payload.mask[lane * self.granules : (lane + 1) * self.granules]
-            write = write | Mux(mine & r.payload.write, mask, 0)
-            word = word | Mux(mine, r.payload.data[lane * bits : (lane + 1) * bits], 0)
-        writing: Value = Const(0, 1)
-        for k, r in enumerate(requests):
-            writing = writing | (grants[k] & wanted[k][b] & r.payload.write)
+            if self.kinds[k].writes:
+                mask = r.payload.mask[lane * self.granules : (lane + 1) * self.granules]
+                write = write | Mux(mine & self.writes(k, r), mask, 0)
+                word = word | Mux(mine, r.payload.data[lane * bits : (lane + 1) * bits], 0)
+                writing = writing | (mine & self.writes(k, r))
         bank = place(m, f"bank{b}", self.bank)
         m.d.comb += [
             bank.enable.eq(delay(m, enable & (~writing | write.any()), 1, reset=True, name=f"enable{b}")),

@@ -86,7 +86,7 @@ MUTANTS = (
     ),
     Mutation(
         "scratchpad_credit", "scratchpad", "m.d.sync += credit.eq(credit - taken + returned)",
-        "m.d.sync += credit.eq(Mux(returned, QUEUE, credit - taken))",
+        "m.d.sync += credit.eq(Mux(returned, port.queue, credit - taken))",
         "a returned answer restores all credits: the answer queue overflows under back-pressure", (PAD,),
     ),
     Mutation(

@@ -11,27 +11,30 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 
-from tapeout.chip.rtl.scratchpad import QUEUE, READ_LATENCY, Scratchpad
+from tapeout.chip.rtl.scratchpad import READ_LATENCY, Scratchpad
 from tapeout.chip.verification.formal import Proof
 
 
 class ScratchpadProof(Proof):
     """Claims: no grant without a request; two grants in one cycle are of different banks; if any request can go,
-    one does; a request that can go waits fewer cycles than twice the ports; an answer always finds room in its queue:
-    credits, reads under way and answers that wait add up to the queue's size."""
+    one does; a request of an urgent port that can go goes; another waits fewer cycles than twice the ports that are not
+    urgent, doubled if there is an urgent one that takes no bank in two cycles running; an answer always finds room in
+    its queue: credits, reads under way and answers that wait add up to the queue's size. At most one port is urgent."""
 
     def __init__(self, block: Scratchpad) -> None:
-        n = len(block.ports)
         self.opaque = tuple(b.module_name for b in block.placed())
         self.inside = {
             name: width
-            for k in range(n)
+            for k, port in enumerate(block.kinds)
+            if port.reads
             for name, width in (
-                (f"credit{k}", QUEUE.bit_length()),
+                (f"credit{k}", port.queue.bit_length()),
                 (f"queue{k}__i__valid", 1),
             )
         }
-        self.k = max(2 * n + 1, READ_LATENCY + 1)
+        urgent = any(p.urgent for p in block.kinds)
+        self.wait = 2 * sum(not p.urgent for p in block.kinds) * (2 if urgent else 1)
+        self.k = max(self.wait + 1, READ_LATENCY + 1)
         self.depth = 2 * self.k
         super().__init__(block)
 
@@ -40,12 +43,13 @@ class ScratchpadProof(Proof):
         n, bank_bits = len(block.ports), (block.banks - 1).bit_length()
         requests = [getattr(dut, f"request{k}") for k in range(n)]
         able, granted, banks = [], [], []
-        for k, (r, words) in enumerate(zip(requests, block.ports, strict=True)):
+        for k, (r, port) in enumerate(zip(requests, block.kinds, strict=True)):
+            words, writes = port.words, block.writes(k, r)
             self.given_held(m, r, f"request{k}")
             self.claim(m, ~r.ready | r.valid)
             can, go = Signal(name=f"can{k}"), Signal(name=f"go{k}")
             m.d.comb += [
-                can.eq(r.valid & (r.payload.write | seen[f"credit{k}"].any())),
+                can.eq(r.valid & ((writes | seen[f"credit{k}"].any()) if port.reads else 1)),
                 go.eq(r.valid & r.ready),
             ]
             able.append(can)
@@ -55,20 +59,28 @@ class ScratchpadProof(Proof):
             m.d.comb += mask.eq(Cat(group == b // words for b in range(block.banks)))
             banks.append(mask)
 
-            waited = Signal(range(2 * n + 2), name=f"waited{k}")
-            m.d.sync += waited.eq(Mux(can & ~go, waited + 1, 0))
-            self.claim(m, waited < 2 * n)
+            if port.urgent:
+                self.claim(m, ~can | go)
+                before = Signal(block.banks, name=f"before{k}")
+                m.d.sync += before.eq(Mux(go, mask, 0))
+                self.given(m, ~r.valid | ((mask & before) == 0))
+            else:
+                waited = Signal(range(self.wait + 2), name=f"waited{k}")
+                m.d.sync += waited.eq(Mux(can & ~go, waited + 1, 0))
+                self.claim(m, waited < self.wait)
+            if not port.reads:
+                continue
 
             flight = Signal(READ_LATENCY - 1, name=f"flight{k}")
-            m.d.sync += flight.eq(Cat(go & ~r.payload.write, flight))
+            m.d.sync += flight.eq(Cat(go & ~writes, flight))
             under_way = sum((flight[i] for i in range(1, len(flight))), flight[0])
             answer, arrives = getattr(dut, f"answer{k}"), seen[f"queue{k}__i__valid"]
-            held = Signal(range(2 * QUEUE), name=f"held{k}")
+            held = Signal(range(2 * port.queue), name=f"held{k}")
             m.d.sync += held.eq(held + arrives - (answer.valid & answer.ready))
             self.given(m, answer.valid == (self.started & (held != 0)))
-            self.claim(m, seen[f"credit{k}"] + under_way + held == QUEUE)
+            self.claim(m, seen[f"credit{k}"] + under_way + held == port.queue)
             self.claim(m, arrives == flight[-1])
-            self.claim(m, ~arrives | (held != QUEUE))
+            self.claim(m, ~arrives | (held != port.queue))
         self.claim(m, Cat(granted).any() == Cat(able).any())
         for k in range(n):
             for j in range(k):
