@@ -18,6 +18,7 @@ from tapeout.estimate.chip import estimate_chips
 from tapeout.estimate.chip_breakdown import breakdown, table
 from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_grid import estimate_grid
+from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_work import ChipWork, chip_formats
 from tapeout.estimate.step import estimate_step
 from tapeout.model import available, load
@@ -232,3 +233,29 @@ def test_every_shipped_model_on_every_shipped_chip(chip: str) -> None:
             one_chip = spec.links.scale_up_lanes == 0  # no links: nothing to be shared
             assert np.isfinite(e.seconds[0]) and (one_chip or np.isfinite(e.seconds[1])), name
             assert (e.seconds > 0).all() and not (one_chip and e.fits[1]), name
+
+
+def test_requests_in_flight_bound_a_port() -> None:
+    """outstanding × port_bytes / latency; a request is one word of the port, as in the load engine's RTL."""
+    few = design(outstanding=64)
+    flow = Flow.of(few)
+    assert float(flow.port_rate) == pytest.approx(64 * 128 / 0.35e-6)
+    assert float(Flow.of(design(outstanding=4096)).port_rate) == pytest.approx(128 * 1.5e9)
+    assert float(Flow.of(design(outstanding=64, cores=1)).port_rate) == pytest.approx(64 * 128 / 0.1e-6)
+
+
+@pytest.mark.parametrize("name", [n for n in chips() if n != "tiny"])
+def test_presets_cover_the_latency_of_their_memory(name: str) -> None:
+    d = DesignArrays.of(load_chip(name))
+    assert float(d.outstanding) >= float(d.clock_hz * d.memory_latency_s)
+
+
+def test_copies_of_inputs_and_sums_cost_energy() -> None:
+    """A product of few outputs is shared by contraction and by columns: its inputs go to every column's cores."""
+    w = work("gpt-oss-20b", Step.decode(8, 1024))
+    free, paid = (estimate_chips(design(joules_per_hop_byte=x), w) for x in (0.0, 1e-12))
+    assert free.seconds == pytest.approx(float(paid.seconds))
+    extra = float(paid.joules - free.joules)
+    assert 0 < extra < 0.3 * float(free.joules)
+    alone = [estimate_chips(design(cores=1, joules_per_hop_byte=x), w) for x in (0.0, 1e-12)]
+    assert float(alone[1].joules) == pytest.approx(float(alone[0].joules), rel=1e-5)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.estimate.chip_constants import (
-    MEMORY_LATENCY_SECONDS,
     MEMORY_RESERVE,
     STEP_OVERHEAD_SECONDS,
     VECTOR_PIPELINE_CYCLES,
@@ -113,7 +112,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
         elif s.kind in ("barrier", "gather"):
             traffic = flow.traffic(s)
             load = traffic / flow.bandwidth
-            exposed = vector_fill + (MEMORY_LATENCY_SECONDS if s.kind == "gather" else between)
+            exposed = vector_fill + (flow.latency_s if s.kind == "gather" else between)
             passing = np.maximum(load, vector * np.minimum(d.rows / s.tokens, 1)) + exposed
             gap = gap + passing
             joules = traffic * flow.joules_per_byte + s.held_bytes * d.joules_per_scratchpad_byte
@@ -131,10 +130,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             matrix = cycles * cycle
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.
-            port, rows = flow.port_seconds(s, row_tiles)
+            port, rows, copied = flow.port_seconds(s, row_tiles)
             load = np.maximum(traffic / flow.bandwidth, port)
             early = rows if s.chosen else gap + rows
-            exposed = between + rows + (MEMORY_LATENCY_SECONDS if s.chosen else 0)
+            exposed = between + rows + (flow.latency_s if s.chosen else 0)
             work_time = np.maximum(matrix, vector)
             room = load * (flow.half / np.maximum(traffic, 1))  # what of it the scratchpads can take early
             hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), room)
@@ -144,6 +143,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             joules = (
                 s.macs * d.joules_per_mac.get(s.format, zero)
                 + traffic * flow.joules_per_byte
+                + copied * d.joules_per_hop_byte
                 + scratchpad * d.joules_per_scratchpad_byte
             )
         if s.absent is not None:

@@ -17,7 +17,8 @@ CORE_SYNC_CYCLES = 20
 # Load-to-use of HBM through a network on chip, seconds. GPUs measure 0.5-0.8 µs through two cache levels;
 # a DMA into a scratchpad has neither (HBM core latency about 0.1 µs, controller and network the rest).
 MEMORY_LATENCY_SECONDS = 0.35e-6
-BURST_BYTES = 4096  # the longest AXI4 burst does not cross 4 KiB
+# The same where one core's port leads to the memory directly: array, controller and PHY, no network on chip.
+DIRECT_LATENCY_SECONDS = 0.1e-6
 # Share of the links' peak that a collective keeps: 0.90 after FEC, framing and credits (RS(544,514) and headers), times
 # 0.83 under the incast and skew of an all-to-all, assumed (0.7-0.95); accelerators measure 0.65 in bulk.
 LINK_EFFICIENCY = 0.75

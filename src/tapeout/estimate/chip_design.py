@@ -10,7 +10,9 @@ import numpy as np
 from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.spec import MATRIX_FORMATS, MEMORY_KINDS, ChipSpec
 from tapeout.estimate.chip_constants import (
+    DIRECT_LATENCY_SECONDS,
     LINK_EFFICIENCY,
+    MEMORY_LATENCY_SECONDS,
     SCALE_OUT_LATENCY_SECONDS,
     SCALE_UP_LATENCY_SECONDS,
 )
@@ -49,6 +51,7 @@ class DesignArrays:
     joules_per_vector_operation: Number = 0.0
     joules_per_scratchpad_byte: Number = 0.0
     joules_per_noc_byte: Number = 0.0  # over the mean distance between memory and a core
+    joules_per_hop_byte: Number = 0.0  # from a core to its neighbour, as each branch of a multicast
     joules_per_memory_byte: Number = 0.0
     joules_per_link_byte: Number = 0.0
     idle_watts: Number = 0.0  # leakage, clock tree, memory background, links kept up
@@ -95,6 +98,7 @@ class DesignArrays:
             joules_per_vector_operation=loss * e.vector_operation,
             joules_per_scratchpad_byte=loss * e.scratchpad_byte,
             joules_per_noc_byte=loss * e.noc_byte,
+            joules_per_hop_byte=loss * e.hop_byte,
             joules_per_memory_byte=loss * e.memory_byte,
             joules_per_link_byte=loss * e.link_byte,
             idle_watts=loss * e.idle_watts,
@@ -124,6 +128,13 @@ class DesignArrays:
             return a[index] if a.ndim and a.shape[0] == length and length > 1 else a
 
         return self.map(take)
+
+    @property
+    def memory_latency_s(self) -> Number:
+        """Seconds from a request at a core's port to its data, unloaded."""
+        return np.where(np.asarray(self.cores) > 1, MEMORY_LATENCY_SECONDS, DIRECT_LATENCY_SECONDS).astype(
+            np.asarray(self.clock_hz).dtype
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapeout.estimate.chip_constants import BURST_BYTES, MEMORY_LATENCY_SECONDS
 from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_stages import Stage
 from tapeout.workload.operators import Number
@@ -22,14 +21,15 @@ class Flow:
     cores: Number
     rows: Number
     half: Number
+    latency_s: Number
     joules_per_byte: Number
     smallest_half: float
 
     @staticmethod
     def of(d: DesignArrays) -> Flow:
         """The limits of design `d`."""
-        # A port moves its width each cycle, if enough bursts are in flight to cover the latency.
-        flight = d.outstanding * (BURST_BYTES / MEMORY_LATENCY_SECONDS)
+        # A port moves its width each cycle, if enough requests (of its width each) are in flight to cover the latency.
+        flight = d.outstanding * d.port_bytes / d.memory_latency_s
         port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight)
         # Memory controllers sit along two sides of the mesh: its rows carry what goes beyond the first column.
         side = np.sqrt(d.cores)
@@ -42,6 +42,7 @@ class Flow:
             cores=d.cores,
             rows=d.rows,
             half=half,
+            latency_s=d.memory_latency_s,
             joules_per_byte=d.joules_per_memory_byte + d.joules_per_noc_byte,
             smallest_half=float(np.min(half)),
         )
@@ -66,9 +67,10 @@ class Flow:
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)
         return once + spills * (s.held_bytes + again)
 
-    def port_seconds(self, s: Stage, row_tiles: Number) -> tuple[Number, Number]:
+    def port_seconds(self, s: Stage, row_tiles: Number) -> tuple[Number, Number, Number]:
         """Seconds the busiest core's port needs for its part of the stream, of the inputs and of the partial
-        sums it gathers; and seconds to fill the rows of its engine with their first inputs.
+        sums it gathers; seconds to fill the rows of its engine with their first inputs; and the bytes that all
+        ports together take beyond one copy of the stream: copies of it, inputs and partial sums.
 
         The C cores that share a product form a grid of a (tokens) × b (contraction) × rest (outputs). A core
         takes inputs A/(ab), weights W·a/C and partial sums S·(b - 1)/C: least where the three are equal, with a
@@ -82,4 +84,5 @@ class Flow:
         b = np.minimum(np.minimum(b, s.blocks), together / a)
         moved = s.input_bytes / (a * b) + (s.stream_bytes * a + s.sums_bytes * (b - 1)) / together
         fill = np.minimum(s.m, self.rows) * s.row_bytes / b
-        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate
+        copied = np.maximum(moved * together - s.stream_bytes, 0)
+        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate, copied

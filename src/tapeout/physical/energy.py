@@ -22,6 +22,7 @@ class Energy:
     vector_operation: Number  # one FP32 lane operation with its register traffic
     scratchpad_byte: Number
     noc_byte: Number  # over the mean distance between a memory port and a core
+    hop_byte: Number  # from a core to its neighbour: a branch of a multicast, a partial sum passed on
     memory_byte: Number  # device, PHY, controller
     link_byte: Number  # beyond what the link draws idle
     leakage_watts: Number
@@ -84,6 +85,7 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
         vector_operation=vector,
         scratchpad_byte=scratchpad,
         noc_byte=noc + crossing,
+        hop_byte=np.where(d.cores > 1, router + wire * np.sqrt(core), 0.0),
         memory_byte=view.pick("memories", MEMORY_KINDS, d.memory_kind, "energy", "J/byte"),
         link_byte=link * (1 - LINK_IDLE_SHARE),
         leakage_watts=leak,

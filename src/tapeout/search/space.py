@@ -30,8 +30,8 @@ STACKS: tuple[tuple[str, int], ...] = (
     ("hbm2e", 16), ("hbm3", 16), ("hbm3", 24), ("hbm3e", 24), ("hbm3e", 36), ("hbm4", 36), ("hbm4", 48),
     ("hbm4", 64),
 )  # fmt: skip
-# Requests in flight cover the latency of HBM at any port of the space; they cost next to nothing.
-BASE = ChipSpec(core=Core(outstanding=64))
+# Requests in flight, one of a port's width each, that cover the latency of HBM at 1.46 GHz; beyond that the port waits.
+BASE = ChipSpec(core=Core(outstanding=512))
 DEFAULT_NODES = ("N3E",)
 DEFAULT_MEMORY = ("hbm3e", "hbm4")
 

@@ -83,7 +83,7 @@ def _apart(design: Verilog, liberty: Path, c: Configuration) -> quick.Result:
         here, there = context.Pipe(duplex=False)
 
         def run(target: float = target, there: Any = there) -> None:
-            there.send(quick.synthesise(design, liberty, target_ns=target, boxes=c.boxes))  # type: ignore[attr-defined]
+            there.send(quick.synthesise(design, liberty, target_ns=target, boxes=c.boxes))
 
         child = context.Process(target=run)
         child.start()
