@@ -114,15 +114,12 @@ class Session:
         base = p.regions["cache"].base + slot * p.slot_bytes
         found = []
         for t in p.cache[layer]:
-            codes = np.zeros((t.heads, n, t.blocks, BLOCK), np.int8)
-            scales = np.zeros((t.heads, n, t.blocks), np.uint8)
-            for h in range(t.heads):
-                for g in range(t.blocks):
-                    at = base + t.codes + h * t.head + g * t.capacity * BLOCK
-                    codes[h, :, g] = self.memory[at : at + n * BLOCK].view(np.int8).reshape(n, BLOCK)
-                    at = base + t.scales + h * t.head + g * t.capacity
-                    scales[h, :, g] = self.memory[at : at + n]
-            found.append(Mx(MXINT8, codes.reshape(t.heads, n, -1), scales))
+            codes = _strided(self.memory, base + t.codes, (t.heads, t.blocks, n), t.code_strides, BLOCK)
+            scales = _strided(self.memory, base + t.scales, (t.heads, t.blocks, n), t.scale_strides, 1)[
+                ..., 0
+            ]
+            codes, scales = codes.swapaxes(1, 2).reshape(t.heads, n, -1), scales.swapaxes(1, 2)
+            found.append(Mx(MXINT8, np.ascontiguousarray(codes).view(np.int8), np.ascontiguousarray(scales)))
         return found[0], found[1]
 
     def _checked(self, tokens: ArrayLike, slot: int) -> NDArray[np.int64]:
@@ -157,3 +154,12 @@ class Session:
 
     def _ring(self, arguments: list[int]) -> None:
         self.outcomes.append(self.run(self.words, self.program.base, arguments, self.memory))
+
+
+def _strided(
+    memory: U8, at: int, shape: tuple[int, int, int], strides: tuple[int, int, int], bytes: int
+) -> U8:
+    """`bytes` bytes at `at` + h·strides[0] + g·strides[1] + p·strides[2] → [h, g, p, bytes]."""
+    place = sum(np.arange(n).reshape([-1 if i == j else 1 for j in range(4)]) * s
+                for i, (n, s) in enumerate(zip((*shape, bytes), (*strides, 1), strict=True)))  # fmt: skip
+    return memory[at + np.asarray(place)]

@@ -21,7 +21,7 @@ from tapeout.chip.spec import ChipSpec
 from tapeout.chip.toml import from_toml, to_toml
 from tapeout.errors import InputError, Phrase
 from tapeout.files import parse_json
-from tapeout.model.architecture import Model
+from tapeout.model.architecture import Model, Tensor
 from tapeout.model.checkpoint.safetensors import SafetensorsFile, write_safetensors
 from tapeout.numerics.plan import FormatPlan, Operands
 from tapeout.numerics.product import Split
@@ -63,15 +63,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class CacheTensor:
-    """Keys or values of one layer in the cache of a sequence: head h's codes of block g lie, 32 bytes a position, at
-    `codes` + h·`head` + g·`capacity`·32, its scales, a byte a position, at `scales` + h·`head` + g·`capacity`."""
+    """Keys or values of one layer in the cache of a sequence, in blocks of 32 along the head dimension.
+
+    The 32 codes of head h, block g, position p lie at `codes` + h·head + g·block + p·position (`code_strides`: head,
+    block, position), their scale, a byte, at `scales` likewise (`scale_strides`)."""
 
     heads: int
     blocks: int
-    capacity: int
     codes: int
     scales: int
-    head: int
+    code_strides: tuple[int, int, int]
+    scale_strides: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Program:
     `code` uint64 [instructions, 2]: the 128-bit words, low half first. `origin` int32 [instructions]: index into
     `operators`. `regions`: the memory map, by name; `memory_bytes` covers it. `recipe`: what the image holds besides
     code. `cache[layer]`: where keys and values lie within a sequence's slot; slot s is at cache base + s·`slot_bytes`.
-    `identity`: of the model (`identity`). `context`: positions that a sequence can have; `slots`: sequences at a time.
+    `identity`: of the model (`identity`). `context`: positions that a sequence can have; `slots`: sequences at a
+    time. `tensors`: those of the checkpoint
+    that the recipe takes.
     """
 
     model: str
@@ -108,6 +112,7 @@ class Program:
     context: int
     slots: int
     slot_bytes: int
+    tensors: tuple[Tensor, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -204,6 +209,7 @@ def _header(p: Program) -> dict[str, Any]:
         "recipe": [[x.region, x.offset, x.kind, list(x.tensors), dict(x.options)] for x in p.recipe],
         "entries": [asdict(e) for e in p.entries],
         "cache": [[asdict(k), asdict(v)] for k, v in p.cache],
+        "tensors": [asdict(x) for x in p.tensors],
     }  # fmt: skip
 
 
@@ -224,6 +230,13 @@ def _read(t: dict[str, Any], code: NDArray[Any], origin: NDArray[Any], path: Pat
         regions={name: Region(*r) for name, r in t["regions"].items()},
         recipe=tuple(Pack(r, at, kind, tuple(names), options) for r, at, kind, names, options in t["recipe"]),
         entries=tuple(Entry(**e) for e in t["entries"]),
-        cache=tuple((CacheTensor(**k), CacheTensor(**v)) for k, v in t["cache"]),
+        cache=tuple((_cache(k), _cache(v)) for k, v in t["cache"]),
+        tensors=tuple(Tensor(**{**x, "shape": tuple(x["shape"])}) for x in t["tensors"]),
         context=t["context"], slots=t["slots"], slot_bytes=t["slot_bytes"], report=t["report"],
     )  # fmt: skip
+
+
+def _cache(t: dict[str, Any]) -> CacheTensor:
+    return CacheTensor(
+        **{**t, "code_strides": tuple(t["code_strides"]), "scale_strides": tuple(t["scale_strides"])}
+    )

@@ -1,0 +1,62 @@
+"""Places work buffers in the scratchpad: first fit by lifetime, in the order of the computation.
+
+Two buffers may share bytes if one's last use comes before the other's first; engines that are then still at work are
+held apart by `synchronise`. What remains above the work buffers is left to the rings that `order` fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tapeout.chip.isa.geometry import round_up
+from tapeout.compiler.ir import WORK, Buffer, Item, Loop, spans
+
+
+def lifetimes(items: Iterable[Item]) -> dict[Buffer, tuple[int, int]]:
+    """First and last item, counted with those of loops' bodies, that touches each buffer. A buffer used inside and
+    outside a loop lives through all of it."""
+    found: dict[Buffer, tuple[int, int]] = {}
+    loops: list[tuple[int, int]] = []
+    count = 0
+
+    def visit(items: Iterable[Item]) -> None:
+        nonlocal count
+        for item in items:
+            start = count
+            count += 1
+            if isinstance(item, Loop):
+                visit(item.body)
+                loops.append((start, count - 1))
+            for (buffer, _, _), _ in spans(item):
+                if isinstance(buffer, Buffer):
+                    first, last = found.get(buffer, (start, start))
+                    found[buffer] = (min(first, start), max(last, start))
+
+    visit(items)
+    for start, stop in reversed(
+        loops
+    ):  # outer loops last in `loops`, so first here; inner ones widen no further
+        for buffer, (first, last) in found.items():
+            inside = first <= stop and last >= start
+            if inside and (first < start or last > stop):
+                found[buffer] = (min(first, start), max(last, stop))
+    return found
+
+
+def allocate(items: list[Item], start: int) -> int:
+    """Give every work buffer its address, from byte `start` on; the first byte above all of them."""
+    top = start
+    live: list[tuple[int, int, int]] = []  # address, end, last item; by address
+    work = [(span, b) for b, span in lifetimes(items).items() if b.kind == WORK]
+    for (first, last), buffer in sorted(work, key=lambda x: (x[0][0], -x[1].size)):
+        live = [x for x in live if x[2] >= first]
+        at = round_up(start, buffer.align)
+        for address, end, _ in live:
+            if at + buffer.size <= address:
+                break
+            at = max(at, round_up(end, buffer.align))
+        buffer.address = at
+        live.append((at, at + buffer.size, last))
+        live.sort()
+        top = max(top, at + buffer.size)
+    return top
