@@ -31,11 +31,15 @@ KINDS = (
     "write", "branch", "loop", "sync", "interrupt", "halt", "load", "gather", "transpose", "matmul", "vector",
     "store", "scatter",
 )  # fmt: skip
+# Columns of the table of operators: kinds of cycles, then counts.
+CYCLES = ("matrix", "memory", "vector", "bank", "latency", "pipeline", "sequencer")
+COLUMNS = (*CYCLES, "words_loaded", "words_stored", "beats", "row_beats")
 SAMPLES = ("fetch", "load", "store", "matrix")
 
 RECORD = np.dtype(
     [("pc", "i4"), ("engine", "i4"), ("giver", "i4"), ("room", "i4"), ("queued", "i8"), ("head", "i8"),
-     ("taken", "i8"), ("start", "i8"), ("done", "i8"), ("active", "i8"), ("memory", "i8"), ("bank", "i8")]
+     ("taken", "i8"), ("start", "i8"), ("done", "i8"), ("active", "i8"), ("memory", "i8"), ("bank", "i8"),
+     ("amount", "i8")]
 )  # fmt: skip
 
 
@@ -48,7 +52,10 @@ class Settings(ctypes.Structure):
         ("base", ctypes.c_int64),
         ("count", ctypes.c_int64),
         ("arguments", ctypes.c_int64 * ARGUMENTS),
-        *((n, ctypes.c_int64) for n in ("latency", "cost", "phase", "limit", "record", "window")),
+        *(
+            (n, ctypes.c_int64)
+            for n in ("latency", "cost", "phase", "limit", "record", "window", "operators")
+        ),
         *((n, ctypes.c_int64) for n in ("scalar", "multiply", "dispatch", "matrix_result", "matrix_loop")),
         *((n, ctypes.c_int64) for n in ("channels", "banks_per_channel", "row_bytes", "burst_bytes")),
         *((n, ctypes.c_int64) for n in ("t_burst", "t_row_miss", "t_row_cycle")),
@@ -71,11 +78,12 @@ class Totals(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Ran:
-    """Totals; `records` of RECORD; `samples` int32 [windows, SAMPLES]."""
+    """Totals; `records` of RECORD; `samples` int32 [windows, SAMPLES]; `table` int64 [operators + 1, COLUMNS]."""
 
     totals: Totals
     records: NDArray[Any]
     samples: NDArray[np.int32]
+    table: NDArray[np.int64]
 
 
 @lru_cache(maxsize=1)
@@ -118,11 +126,15 @@ def run(
     reads: NDArray[np.uint64],
     gathered: NDArray[np.uint32],
     scattered: NDArray[np.uint32],
+    origin: NDArray[np.int32],
+    operators: int,
 ) -> Ran:
-    """Run `words` (uint64 [instructions, 2])."""
+    """Run `words` (uint64 [instructions, 2]). `origin` int32 [instructions]: row of the table, below `operators`, or
+    -1 for none. Values are those of `simulate.Values`."""
     lib, totals = library(), Totals()
-    words = np.ascontiguousarray(words, np.uint64)
-    s.count = len(words)
+    words, origin = np.ascontiguousarray(words, np.uint64), np.ascontiguousarray(origin, np.int32)
+    table = np.zeros((operators + 1, len(COLUMNS)), np.int64)
+    s.count, s.operators = len(words), operators
 
     def given(values: NDArray[Any]) -> tuple[ctypes.c_void_p, ctypes.c_int64]:
         return ctypes.c_void_p(values.ctypes.data), ctypes.c_int64(len(values))
@@ -130,9 +142,9 @@ def run(
     handle = ctypes.c_void_p(
         lib.cycle_run(
             ctypes.byref(s), given(words)[0], given(kinds())[0], *given(reads), *given(gathered),
-            *given(scattered), ctypes.byref(totals),
-        )  # fmt: skip
-    )
+            *given(scattered), given(origin)[0], given(table)[0], ctypes.byref(totals),
+        )
+    )  # fmt: skip
     if not handle or totals.end == END_NO_MEMORY:
         lib.cycle_free(handle)
         raise MemoryError("cycle simulator")
@@ -141,11 +153,10 @@ def run(
         samples = _copied(lib.cycle_samples(handle), totals.windows * len(SAMPLES), np.dtype("i4"))
     finally:
         lib.cycle_free(handle)
-    return Ran(totals, records, samples.reshape(-1, len(SAMPLES)))
+    return Ran(totals, records, samples.reshape(-1, len(SAMPLES)), table)
 
 
 def _copied(address: int | None, count: int, kind: np.dtype[Any]) -> NDArray[Any]:
     if not address or not count:
         return np.zeros(0, kind)
-    raw = (ctypes.c_char * (count * kind.itemsize)).from_address(address)
-    return np.frombuffer(raw, kind).copy()
+    return np.frombuffer(ctypes.string_at(address, count * kind.itemsize), kind)

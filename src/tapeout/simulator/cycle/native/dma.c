@@ -213,7 +213,7 @@ void store_clock(model *m) {
     queue *q = &m->dispatch.queues[STORE];
     bool index_granted = p->granted && x->address.asks_index, index_came = p->taken && !x->count;
     uint8_t why = q->in_flight ? x->ends_count ? MEMORY_WAIT : FILL : QUEUE_WAIT;
-    if (p->valid) why = p->granted ? ACTIVE : BANK_WAIT;
+    if (p->valid) why = p->granted ? ACTIVE : p->credit ? BANK_WAIT : MEMORY_WAIT;
     if (x->writes) why = ACTIVE;
     m->why[STORE] = why;
     if (x->over) {

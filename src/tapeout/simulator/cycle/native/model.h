@@ -31,6 +31,18 @@ enum reason {
     REASONS
 };
 
+/* What a cycle of the core was, of the operator whose instruction is the oldest not done: the first that holds. */
+enum column {
+    BY_MATRIX,     /* a beat of weights */
+    BY_MEMORY,     /* a word loaded or stored */
+    BY_VECTOR,     /* a beat of vector elements */
+    BY_BANK,       /* somebody waits for a bank */
+    BY_LATENCY,    /* somebody waits for an answer of memory */
+    BY_PIPELINE,   /* engines fill and drain */
+    BY_SEQUENCER,  /* nothing is dispatched */
+    WORDS_LOADED, WORDS_STORED, BEATS, ROW_BEATS, COLUMNS
+};
+
 /* What the instruction is; the table from opcodes comes from the instructions' files. */
 enum kind {
     NO_KIND, K_ADD, K_SUB, K_MUL, K_AND, K_OR, K_XOR, K_SHL, K_SHR, K_MIN, K_MAX, K_LESS, K_EQUAL, K_ARGUMENT, K_READ,
@@ -52,6 +64,7 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t limit;             /* cycles */
     int64_t record;            /* 0: totals alone, 1: engines' instructions, 2: the sequencer's too */
     int64_t window;            /* cycles of a sample of memory's use */
+    int64_t operators;         /* rows of the table but the last, which is for instructions of none */
     int64_t scalar, multiply, dispatch, matrix_result, matrix_loop; /* `isa.timing` */
     /* HBM, all 0 for fixed latency; times in 1024ths of a cycle */
     int64_t channels, banks_per_channel, row_bytes, burst_bytes;
@@ -66,6 +79,7 @@ typedef struct {               /* mirrored by `native.RECORD`: an instruction as
     int64_t taken;             /* has its tokens */
     int64_t start, done;
     int64_t active, memory, bank; /* cycles of these kinds while it was the engine's oldest */
+    int64_t amount;            /* load, store: bytes; matrix: steps; vector: elements */
 } record;
 
 typedef struct {               /* mirrored by `native.Totals` */
@@ -75,7 +89,7 @@ typedef struct {               /* mirrored by `native.Totals` */
     int64_t records, windows;
 } totals;
 
-typedef struct { uint64_t slots[SLOTS]; uint64_t imm; int32_t pc; uint8_t opcode, kind; uint16_t wait, signal; int64_t entry; } command;
+typedef struct { uint64_t slots[SLOTS]; uint64_t imm; int32_t pc; uint8_t opcode, kind; uint16_t wait, signal; int64_t entry, number; } command;
 
 /* Scratchpad port: one request a cycle; reads come back in order. */
 typedef struct {
@@ -205,6 +219,10 @@ typedef struct model {
     totals *totals;
     record *records;
     int64_t record_room;
+    const int32_t *origin;             /* of each instruction: its row of the table */
+    int64_t *table;                    /* [operators + 1, COLUMNS] */
+    int64_t dispatched;
+    int64_t row_beats;                 /* rows that the matrix engine's beat of this cycle met */
     int32_t *samples;                  /* [window, 4]: fetch, load and store words, matrix beats */
     int64_t sample_room;
     bool r_valid, r_taken, load_asks, fetch_fires, load_fires, acknowledged;

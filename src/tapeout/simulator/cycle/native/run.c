@@ -15,6 +15,9 @@ void vector_offer(model *m);
 void vector_settle(model *m);
 void vector_clock(model *m);
 
+/* What had been moved before a cycle. */
+typedef struct { int64_t fetch, load, store, matrix, vector; } beats;
+
 int64_t record_open(model *m, int engine, int32_t pc, int64_t queued) {
     if (!m->s.record) return -1;
     int64_t n = m->totals->records;
@@ -45,7 +48,7 @@ static bool samples_reach(model *m, int64_t window) {
 }
 
 /* Words of memory's port by kind, and busy engines, in windows of equal length. */
-static void sample(model *m, const totals *before, int64_t span) {
+static void sample(model *m, const beats *before, int64_t span) {
     const totals *t = m->totals;
     int64_t w = m->now / m->s.window;
     if (!samples_reach(m, (m->now + span) / m->s.window)) {
@@ -53,9 +56,10 @@ static void sample(model *m, const totals *before, int64_t span) {
         return;
     }
     int32_t *at = m->samples + w * SAMPLED;
-    at[0] += (int32_t)(t->fetch_beats - before->fetch_beats);
-    at[1] += (int32_t)(t->load_beats - before->load_beats);
-    at[2] += (int32_t)(t->store_beats - before->store_beats);
+    at[0] += (int32_t)(t->fetch_beats - before->fetch);
+    at[1] += (int32_t)(t->load_beats - before->load);
+    at[2] += (int32_t)(t->store_beats - before->store);
+    at[3] += (int32_t)(t->matrix_beats - before->matrix);
     m->totals->windows = (m->now + span) / m->s.window + 1;
 }
 
@@ -80,6 +84,43 @@ static void account(model *m, int64_t span) {
         else if (why == MEMORY_WAIT) r->memory += span;
         else if (why == BANK_WAIT) r->bank += span;
     }
+}
+
+/* The cycles from now on by operator: which row, and what they were. */
+static void attribute(model *m, const beats *before, int64_t span) {
+    const totals *t = m->totals;
+    int64_t oldest = NEVER, pc = m->sequencer.pc;
+    bool in_flight = false;
+    for (int e = LOAD; e < ENGINES; e++) {
+        queue *q = &m->dispatch.queues[e];
+        command *c = q->in_flight ? &q->flying[q->flying_first] : q->waiting ? &q->queue[q->first] : 0;
+        in_flight |= q->in_flight > 0;
+        if (c && c->number < oldest) {
+            oldest = c->number;
+            pc = c->pc;
+        }
+    }
+    int64_t row = pc < m->s.count ? m->origin[pc] : m->s.operators;
+    int64_t *at = m->table + (row < 0 || row > m->s.operators ? m->s.operators : row) * COLUMNS;
+    int64_t loaded = t->load_beats - before->load, stored = t->store_beats - before->store;
+    int64_t beats = t->matrix_beats - before->matrix;
+    bool bank = false, memory = m->why[SEQUENCER] == MEMORY_WAIT;
+    for (int e = LOAD; e < ENGINES; e++) {
+        if (!m->dispatch.queues[e].in_flight) continue;
+        bank |= m->why[e] == BANK_WAIT;
+        memory |= m->why[e] == MEMORY_WAIT;
+    }
+    at[beats                                            ? BY_MATRIX
+       : loaded || stored                               ? BY_MEMORY
+       : t->vector_beats - before->vector         ? BY_VECTOR
+       : bank                                           ? BY_BANK
+       : memory                                         ? BY_LATENCY
+       : in_flight                                      ? BY_PIPELINE
+                                                        : BY_SEQUENCER] += span;
+    at[WORDS_LOADED] += loaded;
+    at[WORDS_STORED] += stored;
+    at[BEATS] += beats;
+    at[ROW_BEATS] += m->row_beats;
 }
 
 static void cycle(model *m) {
@@ -113,8 +154,9 @@ static void execute(model *m) {
     sequencer_start(m);
     t->end = -1;
     while (t->end < 0) {
-        totals before = *t;
+        beats before = {t->fetch_beats, t->load_beats, t->store_beats, t->matrix_beats, t->vector_beats};
         m->moved = false;
+        m->row_beats = 0;
         m->next = NEVER;
         cycle(m);
         int64_t span = m->moved ? 1 : m->next == NEVER ? 0 : m->next - m->now;
@@ -124,6 +166,7 @@ static void execute(model *m) {
             break;
         }
         account(m, span);
+        attribute(m, &before, span);
         if (m->s.window) sample(m, &before, span);
         m->now += span;
         if (m->now > m->s.limit && t->end < 0) t->end = TOO_LONG;
@@ -138,12 +181,14 @@ static void execute(model *m) {
 /* Runs a program; returns a handle to what it recorded, or NULL without memory. */
 EXPORT model *cycle_run(const settings *s, const uint64_t *program, const uint8_t *kinds, const uint64_t *reads,
                         int64_t read_count, const uint32_t *gathered, int64_t gathered_count,
-                        const uint32_t *scattered, int64_t scattered_count, totals *t) {
+                        const uint32_t *scattered, int64_t scattered_count, const int32_t *origin,
+                        int64_t *table, totals *t) {
     model *m = calloc(1, sizeof(model));
     if (!m) return 0;
     memset(t, 0, sizeof *t);
     m->s = *s;
     m->program = program, m->kinds = kinds, m->totals = t;
+    m->origin = origin, m->table = table;
     m->reads = reads, m->read_count = read_count;
     m->indices[0] = gathered, m->index_count[0] = gathered_count;
     m->indices[1] = scattered, m->index_count[1] = scattered_count;

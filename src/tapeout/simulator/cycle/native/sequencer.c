@@ -224,7 +224,13 @@ static void push(model *m) {
     c->signal = signals(m, q->pc);
     c->imm = immediate(m, q->pc);
     for (int i = 0; i < SLOTS; i++) c->slots[i] = q->registers[slot_of(m, q->pc, i)];
+    c->number = m->dispatched++;
     c->entry = record_open(m, (int)q->own, c->pc, m->now);
+    record *r = record_at(m, c->entry);
+    if (r)
+        r->amount = c->kind == K_MATMUL   ? (int64_t)c->slots[7]
+                    : c->kind == K_VECTOR ? (int64_t)(c->slots[2] * c->slots[3])
+                                          : (int64_t)(c->slots[2] * c->slots[3] * (c->opcode ? 1 : c->slots[5]));
     if (!to->waiting) to->head_since = m->now + 1;
     to->waiting++;
     q->pc++;
