@@ -21,11 +21,13 @@ from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.registry import instructions
 from tapeout.chip.spec import Core
 from tapeout.errors import TapeoutError
+from tapeout.simulator.cycle.ports import ports
 
 ENGINES = tuple(Engine)
 # The order is that of `enum reason`; the semaphores' five say whose token came last.
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
+MAX_PORTS = 16
 KINDS = (
     "", "add", "sub", "mul", "and", "or", "xor", "shl", "shr", "min", "max", "less", "equal", "argument", "read",
     "write", "branch", "loop", "sync", "interrupt", "halt", "load", "gather", "transpose", "matmul", "vector",
@@ -59,7 +61,8 @@ class Settings(ctypes.Structure):
         *((n, ctypes.c_int64) for n in ("scalar", "multiply", "dispatch", "matrix_result", "matrix_loop")),
         *((n, ctypes.c_int64) for n in ("channels", "banks_per_channel", "row_bytes", "burst_bytes")),
         *((n, ctypes.c_int64) for n in ("t_burst", "t_row_miss", "t_row_cycle")),
-        *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh")),
+        *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh", "ports", "vector_port")),
+        *((n, ctypes.c_int64 * MAX_PORTS) for n in ("port_words", "port_urgent", "port_answers")),
     )
 
 
@@ -117,6 +120,10 @@ def settings(core: Core) -> Settings:
     s.rows, s.columns, s.ways, s.vector_lanes, s.tiles = g.rows, g.columns, g.ways, g.lanes, g.tiles
     s.scalar, s.multiply, s.dispatch = timing.SCALAR, timing.MULTIPLY, timing.DISPATCH
     s.matrix_result, s.matrix_loop = timing.MATRIX_RESULT, timing.MATRIX_LOOP
+    declared = ports(core)
+    s.ports, s.vector_port = len(declared), [p.engine for p in declared].index(Engine.STORE)
+    for k, p in enumerate(declared):
+        s.port_words[k], s.port_urgent[k], s.port_answers[k] = p.words, p.urgent, p.answers
     return s
 
 

@@ -14,8 +14,8 @@
 enum { SEQUENCER, LOAD, MATRIX, VECTOR, STORE, ENGINES };
 enum { SEMAPHORES = 16, REGISTERS = 32, SLOTS = 8, ARGUMENTS = 8, LOOP_DEPTH = 8 };
 enum { QUEUE = 4, IN_FLIGHT = 4 };             /* commands waiting in, and taken by, an engine */
-enum { READ_LATENCY = 5, ANSWERS = 6 };        /* of the scratchpad, and reads a port may have under way */
-enum { MAX_PORTS = 16, STORE_PIECES = 8 };
+enum { READ_LATENCY = 5 };                     /* of the scratchpad */
+enum { MAX_PORTS = 16, MAX_ANSWERS = 32, STORE_PIECES = 8 };
 #define REGISTER_MASK ((1ULL << 48) - 1)
 #define NEVER INT64_MAX
 enum { SAMPLED = 4 };                         /* counts of a window: words fetched, loaded, stored; matrix beats */
@@ -69,6 +69,9 @@ typedef struct {               /* mirrored by `native.Settings` */
     /* HBM, all 0 for fixed latency; times in 1024ths of a cycle */
     int64_t channels, banks_per_channel, row_bytes, burst_bytes;
     int64_t t_burst, t_row_miss, t_row_cycle, t_refresh_interval, t_refresh;
+    /* the scratchpad's ports in the order of the core: the sequencer's, the load engine's, those of the matrix and
+     * the vector engine, the store engine's; answers: reads a port may have under way */
+    int64_t ports, vector_port, port_words[MAX_PORTS], port_urgent[MAX_PORTS], port_answers[MAX_PORTS];
 } settings;
 
 typedef struct {               /* mirrored by `native.RECORD`: an instruction as it was executed */
@@ -94,10 +97,11 @@ typedef struct { uint64_t slots[SLOTS]; uint64_t imm; int32_t pc; uint8_t opcode
 /* Scratchpad port: one request a cycle; reads come back in order. */
 typedef struct {
     int words;                         /* banks an access takes */
+    bool urgent;
     bool valid, write, granted;        /* of this cycle */
     uint64_t address;                  /* in words */
     int credit;
-    int64_t ready[ANSWERS];            /* when each read under way can be taken */
+    int64_t ready[MAX_ANSWERS];            /* when each read under way can be taken */
     int first, under_way;
     bool taken;                        /* an answer was taken in this cycle */
 } port;
@@ -154,20 +158,31 @@ typedef struct {
     queue queues[ENGINES];             /* 0 is not used */
 } dispatcher;
 
-typedef struct { uint64_t memory, pad; int32_t length; bool first, last, ends; } piece;
-enum address_state { A_IDLE, A_INDEX, A_ANSWER, A_MULTIPLY, A_CHECK, A_RUN, A_NOTHING };
+typedef struct { uint64_t memory, pad; int32_t length; bool first, last, ends, turns; } piece;
+enum address_state { A_IDLE, A_INDEX, A_ANSWER, A_RUN };
 
-typedef struct {                       /* `dma_address` */
+typedef struct { uint64_t memory, pad, size; bool ends, nothing, turns; } run;
+
+typedef struct {                       /* `dma_address`: runs, and the pieces of one */
     enum address_state state;
     int64_t at;
-    bool indexed, fresh, is_load;
-    uint64_t inner, outer, row, run_memory, run_pad, at_memory, at_pad, left, entry;
-    uint64_t base, n0, s0, s1, pitch, size;
-    int64_t next_index;
-    bool first;
+    bool indexed, turns, fresh, is_load, nothing;
+    uint64_t base, size, n0, s0, s1, split, pitch;
+    uint64_t inner, outer, row, run_memory, run_pad, entry;
+    uint64_t panel, columns, group, groups, tile, in_group; /* of a transposed tile */
+    bool has, first;
+    run now;
     bool offers, accepted, asks_index; /* of this cycle */
-    piece now;
+    piece piece;
 } addresser;
+
+typedef struct {                       /* `transpose_array` */
+    int filled, left;
+    bool leaving, alone, ends;
+    uint64_t places[32];
+    int at;
+    bool takes, gives, leaves_alone, row_ready, word_valid, busy; /* of this cycle */
+} turner;
 
 typedef struct {
     addresser address;
@@ -176,6 +191,7 @@ typedef struct {
     bool has, out_valid, out_ends, out_written;
     piece took;
     uint64_t low, out_word;
+    turner array;
     bool take, out_free, free_, requests; /* of this cycle */
 } loader;
 
@@ -207,7 +223,9 @@ typedef struct model {
     uint64_t *pad;                     /* 8 bytes each: what the sequencer wrote */
     memory memory;
     port ports[MAX_PORTS];
-    int port_count;
+    int port_count, others, other[MAX_PORTS]; /* others: not urgent */
+    int64_t kept;                      /* cycles in which the turn stayed */
+    int store_port;
     fetcher fetch;
     sequencer sequencer;
     dispatcher dispatch;
@@ -228,8 +246,7 @@ typedef struct model {
     bool r_valid, r_taken, load_asks, fetch_fires, load_fires, acknowledged;
 } model;
 
-/* Scratchpad ports, as `core` numbers them. */
-enum { PORT_SEQUENCER, PORT_LOAD, PORT_STORE, PORT_OTHERS };
+enum { PORT_SEQUENCER, PORT_LOAD, PORT_MATRIX }; /* the vector engine's and the store's follow */
 
 static inline void later(model *m, int64_t t) {
     if (t > m->now && t < m->next) m->next = t;

@@ -193,12 +193,17 @@ EXPORT model *cycle_run(const settings *s, const uint64_t *program, const uint8_
     m->indices[0] = gathered, m->index_count[0] = gathered_count;
     m->indices[1] = scattered, m->index_count[1] = scattered_count;
     m->pad = calloc((size_t)s->pad_bytes / 8 + 1, 8);
-    for (int k = 0; k < PORT_OTHERS; k++) m->ports[k].words = 1;
-    m->port_count = PORT_OTHERS;
-    if (m->pad && memory_new(m) && dma_new(m) && matrix_new(m) && vector_new(m)) {
-        for (int k = 0; k < MAX_PORTS; k++) m->ports[k].credit = ANSWERS;
-        execute(m);
-    } else t->end = NO_MEMORY;
+    m->port_count = (int)s->ports;
+    m->store_port = m->port_count - 1;
+    for (int k = 0; k < m->port_count; k++) {
+        port *p = &m->ports[k];
+        p->words = (int)s->port_words[k];
+        p->urgent = s->port_urgent[k] != 0;
+        p->credit = (int)s->port_answers[k];
+        if (!p->urgent) m->other[m->others++] = k;
+    }
+    if (m->pad && memory_new(m) && dma_new(m) && matrix_new(m) && vector_new(m)) execute(m);
+    else t->end = NO_MEMORY;
     return m;
 }
 

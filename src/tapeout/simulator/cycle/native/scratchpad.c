@@ -1,4 +1,5 @@
-/* The scratchpad's arbitration: banks, rotating priority, answers in order (`chip.rtl.scratchpad`). */
+/* The scratchpad's arbitration: banks, urgent ports, rotating priority of the others, answers in order
+ * (`chip.rtl.scratchpad`). */
 #include "model.h"
 
 void port_ask(model *m, int k, uint64_t byte_address, bool write) {
@@ -22,32 +23,36 @@ static void grant(model *m, port *p, uint64_t *busy) {
 }
 
 void scratchpad_offer(model *m) {
-    uint64_t busy[16] = {0}; /* a ChipSpec has at most 1024 banks */
-    int n = m->port_count, asking = 0;
-    for (int k = 0; k < n; k++) {
+    int asking = 0;
+    for (int k = 0; k < m->port_count; k++) {
         m->ports[k].granted = false;
         asking += m->ports[k].valid;
     }
+    /* the turn goes on by one a cycle, but for those in which its port waited for an urgent one */
+    int64_t n = m->others, turn = (m->now - m->kept + m->s.phase) % (2 * n);
     if (!asking) return;
-    int turn = (int)((m->now + m->s.phase) % (2 * n));
-    for (int i = 0; i < n; i++) {
-        int k = turn < n ? turn + i : turn - i;
-        k %= n;
-        grant(m, &m->ports[k], busy);
+    uint64_t busy[16] = {0}; /* a ChipSpec has at most 1024 banks */
+    for (int k = 0; k < m->port_count; k++)
+        if (m->ports[k].urgent) grant(m, &m->ports[k], busy);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k = turn < n ? turn + i : turn - i;
+        grant(m, &m->ports[m->other[(k + 2 * n) % n]], busy);
     }
+    port *first = &m->ports[m->other[turn % n]];
+    if (n < m->port_count && first->valid && (first->write || first->credit) && !first->granted) m->kept++;
 }
 
 void scratchpad_clock(model *m) {
     for (int k = 0; k < m->port_count; k++) {
         port *p = &m->ports[k];
         if (p->taken) {
-            p->first = (p->first + 1) % ANSWERS;
+            p->first = (p->first + 1) % MAX_ANSWERS;
             p->under_way--;
             p->credit++;
             m->moved = true;
         }
         if (p->granted && !p->write) {
-            p->ready[(p->first + p->under_way) % ANSWERS] = m->now + READ_LATENCY;
+            p->ready[(p->first + p->under_way) % MAX_ANSWERS] = m->now + READ_LATENCY;
             p->under_way++;
             p->credit--;
         }

@@ -87,7 +87,7 @@ void sequencer_offer(model *m) {
         q->granted = q->taken || !(waits(m, q->pc) & ~available(m));
         if (!q->granted) break;
         if (kind == K_READ || kind == K_WRITE) {
-            port_ask(m, PORT_SEQUENCER, q->b % (uint64_t)m->s.pad_bytes, kind == K_WRITE);
+            port_ask(m, PORT_SEQUENCER, q->b, kind == K_WRITE);
             q->access = true;
         } else if (kind == K_HALT) q->finishes = dispatch_idle(m);
         else q->finishes = kind != K_MUL;
