@@ -14,19 +14,21 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Engine
-from tapeout.chip.isa.geometry import BLOCK_BYTES
+from tapeout.chip.isa.geometry import BLOCK_BYTES, Geometry
 from tapeout.chip.isa.registry import instructions
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.counters import Counters
 from tapeout.chip.rtl.dma_load import DmaLoad
 from tapeout.chip.rtl.dma_store import DmaStore
 from tapeout.chip.rtl.host import Host
+from tapeout.chip.rtl.matrix import Matrix
 from tapeout.chip.rtl.memory_port import MemoryPort, axi
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer import CAUSE_BITS, Sequencer
 from tapeout.chip.rtl.sequencer_dispatch import ENGINES
 
+ENGINES_MADE = (Engine.LOAD, Engine.MATRIX, Engine.STORE)
 ABSENT: frozenset[str] = frozenset()  # what no engine has
 
 
@@ -40,7 +42,11 @@ def engine_blocks(core: spec.Core) -> dict[Engine, Callable[[], Block]]:
     """How each engine that there is in RTL is made."""
     pad = core.scratchpad
     dma = (core.port_bytes, pad.kibibytes * 1024, pad.word_bytes, core.outstanding)
-    return {Engine.LOAD: lambda: DmaLoad(*dma), Engine.STORE: lambda: DmaStore(*dma)}
+    return {
+        Engine.LOAD: lambda: DmaLoad(*dma),
+        Engine.MATRIX: lambda: Matrix(Geometry.of(core), core.matrix.lanes),
+        Engine.STORE: lambda: DmaStore(*dma),
+    }
 
 
 def pad_ports(block: Block) -> tuple[PadPort, ...]:
@@ -55,7 +61,7 @@ class Core(Block):
     Raises ValueError for what the blocks cannot be built for, in words.
     """
 
-    def __init__(self, core: spec.Core, engines: tuple[Engine, ...] = (Engine.LOAD, Engine.STORE)) -> None:
+    def __init__(self, core: spec.Core, engines: tuple[Engine, ...] = ENGINES_MADE) -> None:
         self.core, self.engines = core, tuple(sorted(engines))
         pad = core.scratchpad
         size, word, port = pad.kibibytes * 1024, pad.word_bytes, core.port_bytes
@@ -143,6 +149,9 @@ class Core(Block):
             "store_beats": store.write.valid & store.write.ready,
             "fetch_beats": sequencer.line.valid & sequencer.line.ready,
         }
+        if matrix := engines.get(Engine.MATRIX):
+            names = ("active", "wants_weights", "wants_activations")
+            events |= {f"matrix_{n}": getattr(matrix, n) for n in names}
         m.d.comb += [
             counters.clear.eq(host.start),
             counters.events.eq(Cat(events.get(n, Const(0, 1)) for n in self.counters.names)),

@@ -26,6 +26,7 @@ from tapeout.numerics.formats import BLOCK, FORMATS, MXINT8, Mx
 from tapeout.numerics.product import accumulate
 
 NAMES = ("mxfp4", "mxint8")
+STEPS = 1 << 16  # at most, of a command
 
 
 def groups_of(o: Operands) -> int:
@@ -66,11 +67,10 @@ def meaning(state: State, o: Operands) -> None:
     g, name = state.geometry, NAMES[o.format]
     need(Cause.OPERAND, name in g.formats, f"{name} on an engine of {', '.join(g.formats)}")
     need(Cause.OPERAND, o.rows <= g.rows and o.height <= o.rows, f"{o.height} of {o.rows} rows on {g.rows}")
-    need(Cause.OPERAND, o.tiles <= g.tiles and 0 < o.steps <= 1 << 16, f"{o.tiles} tiles, {o.steps} steps")
+    need(Cause.OPERAND, o.tiles <= g.tiles and 0 < o.steps <= STEPS, f"{o.tiles} tiles, {o.steps} steps")
     aligned(o, "a", "ascale", "sa", "wscale", "out", "so")
-    need(
-        Cause.ALIGNMENT, o.w % g.beat_bytes(name) == 0, f"w {o.w:#x}, not a multiple of {g.beat_bytes(name)}"
-    )
+    for at_, value, unit in (("w", o.w, g.beat_bytes(name)), ("wscale", o.wscale, g.scale_bytes(name))):
+        need(Cause.ALIGNMENT, value % unit == 0, f"{at_} {value:#x}, not a multiple of {unit}")
     outputs = g.outputs(name)
     for group in range(groups_of(o)):
         w = weights(state, o, group)
