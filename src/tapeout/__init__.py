@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # public name → module that defines it
 _API: dict[str, str] = {
     "design": "tapeout.report.design",
+    "floorplan": "tapeout.physical.floorplan",
     "plan": "tapeout.fleet.plan",
     "predict": "tapeout.estimate.prediction",
     "run": "tapeout.report.run",

@@ -15,6 +15,7 @@ VERBS: tuple[str, ...] = (
     "calibrate",
     "chips",
     "design",
+    "floorplan",
     "models",
     "plan",
     "run",

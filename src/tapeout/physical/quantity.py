@@ -47,6 +47,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "s": ("time", 1.0),
     "us": ("time", 1e-6),
     "ns": ("time", 1e-9),
+    "ps/mm": ("time per length", 1.0),
     "USD": ("money", 1.0),
     "MUSD": ("money", 1e6),
     "USD/h": ("money per time", 1.0),
