@@ -384,6 +384,7 @@ def test_moves() -> None:
         ("vadd a=r1 n=r2 rows=r2", Cause.ALIGNMENT),
         ("vtopk n=r2 rows=r2 k=2", Cause.OPERAND),
         ("vrope n=r2 rows=r2 half=1", Cause.OPERAND),
+        ("vrope n=r3 rows=r2 half=4", Cause.OPERAND),
         ("loop count=r2 end=0", Cause.LOOP),
         ("loop count=r2 end=6\nbranch target=0", Cause.LOOP),
         ("loop count=r4 end=6\nsync signal=3\nsync", Cause.SEMAPHORE),

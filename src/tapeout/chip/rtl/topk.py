@@ -28,26 +28,27 @@ class TopK(Block):
     than that gives as many results as it has elements. Elements of the next row wait until the results are out.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, most: int, index_bits: int = INDEX_BITS) -> None:
+        """`index_bits`: of a position in a row; longer rows wrap."""
+        self.most, self.index_bits = most, index_bits
         super().__init__(
             {
                 "count": In(range(max(most, 2))),
                 "x": In(stream.Signature(data.StructLayout({"word": 32, "last": 1}))),
-                "y": Out(stream.Signature(data.StructLayout({"index": INDEX_BITS, "word": 32, "last": 1}))),
+                "y": Out(stream.Signature(data.StructLayout({"index": index_bits, "word": 32, "last": 1}))),
             }
         )
 
     @property
     def module_name(self) -> str:
-        return f"topk_{self.most}"
+        return f"topk_{self.most}_{self.index_bits}"
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         keys = [Signal(32, name=f"key{i}", reset_less=True) for i in range(self.most)]
-        words = [Signal(32 + INDEX_BITS, name=f"word{i}", reset_less=True) for i in range(self.most)]
+        words = [Signal(32 + self.index_bits, name=f"word{i}", reset_less=True) for i in range(self.most)]
         held = Signal(self.most)
-        index = Signal(INDEX_BITS)
+        index = Signal(self.index_bits)
         draining, pending, last1 = Signal(), Signal(), Signal()
         fire = Signal()
         x = self.x.payload

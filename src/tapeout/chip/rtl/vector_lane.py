@@ -1,7 +1,9 @@
-"""One lane of the vector unit: every element-wise operation, one per cycle, all of the same latency.
+"""One lane of the vector unit: every element-wise operation, one per cycle.
 
-Shorter operations are delayed to the longest's latency, so that results never overtake one another and
-the sequencer has one number to know. Operands are bit patterns of 32 bits; narrower ones are in the low bits.
+Each class of operations (`Tap`) has its own latency; an instruction uses one class, so results never overtake one
+another. Two operations of the class CHAIN make a sum of two products, each rounded: MUL_HOLD keeps its product,
+MUL_ADD or MUL_SUB adds its own to it or subtracts it from it. Operands are bit patterns of 32 bits;
+narrower ones are in the low bits. Registers of operands change only with `enable`: an idle lane is still.
 """
 
 from __future__ import annotations
@@ -24,8 +26,23 @@ from tapeout.chip.rtl.function_unit import FunctionUnit
 from tapeout.numerics import fp32, functions
 from tapeout.numerics.formats import MXFP4, scale_value
 
-LATENCY = function_unit.LATENCY
-QUICK = 2  # latency of what needs neither adder, multiplier nor function unit
+
+class Tap(IntEnum):
+    """Where a result leaves: classes of latency."""
+
+    QUICK = 0  # neither adder, multiplier nor function unit
+    ADD = 1
+    MUL = 2
+    CHAIN = 3  # a multiplication, then an addition; and what passes unchanged beside it
+    FUNCTION = 4
+
+
+# Cycles from operands to result.
+LATENCIES = {
+    Tap.QUICK: 2, Tap.ADD: 1 + fp32_add.LATENCY, Tap.MUL: 1 + fp32_mul.LATENCY,
+    Tap.CHAIN: 1 + fp32_mul.LATENCY + fp32_add.LATENCY, Tap.FUNCTION: 1 + function_unit.LATENCY,
+}  # fmt: skip
+LATENCY = max(LATENCIES.values())
 
 
 class VectorOp(IntEnum):
@@ -38,12 +55,15 @@ class VectorOp(IntEnum):
     ADD = 4  # a + b
     SUB = 5  # a - b
     MUL = 6  # a × b
+    MUL_HOLD = 7  # a × b, kept for the next MUL_SUB or MUL_ADD
     MAXIMUM = 8  # NaN if either is; −0 < +0
     MINIMUM = 9
     LESS = 10  # 1.0 where a < b, else +0; false with a NaN; −0 = +0
     AT_MOST = 11
     EQUAL = 12
     SELECT = 13  # a where b is not ±0, else c
+    MUL_SUB = 14  # what MUL_HOLD kept - a × b
+    MUL_ADD = 15  # what MUL_HOLD kept + a × b
     BF16_TO_F32 = 16
     F32_TO_BF16 = 17
     E8M0_TO_F32 = 18
@@ -55,47 +75,59 @@ OP_BITS = 5
 
 
 class VectorLane(Block):
-    """y = op(a, b, c), LATENCY cycles later."""
+    """y = op(a, b, c) of a cycle with `enable`, LATENCIES[tap] cycles later. `tap`: a bit per class, static while
+    anything is under way; of the class CHAIN are MUL_HOLD, MUL_SUB, MUL_ADD and SELECT."""
 
     module_name = "vector_lane"
 
     def __init__(self) -> None:
-        super().__init__({"op": In(OP_BITS), "a": In(32), "b": In(32), "c": In(32), "y": Out(32)})
+        super().__init__(
+            {"enable": In(1), "op": In(OP_BITS), "a": In(32), "b": In(32), "c": In(32), "tap": In(len(Tap)), "y": Out(32)}
+        )  # fmt: skip
 
     def placed(self) -> Iterable[Block]:
         return (Fp32Add(), Fp32Mul(), FunctionUnit())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        op = register(m, self.op, "op1")
-        a, b, c = (register(m, v, n) for v, n in ((self.a, "a1"), (self.b, "b1"), (self.c, "c1")))
+        op = Signal(OP_BITS, name="op1", reset_less=True)
+        a, b, c = (Signal(32, name=n, reset_less=True) for n in ("a1", "b1", "c1"))
+        # each unit has operands of its own, so that the others are still
+        held = {
+            n: (Signal(32, name=f"{n}_a", reset_less=True), Signal(32, name=f"{n}_b", reset_less=True))
+            for n in ("product", "function")
+        }
+        with m.If(self.enable):
+            m.d.sync += op.eq(self.op)
+            with m.If(self.tap[Tap.QUICK] | self.tap[Tap.ADD] | self.tap[Tap.CHAIN]):
+                m.d.sync += [a.eq(self.a), b.eq(self.b), c.eq(self.c)]
+            with m.If(self.tap[Tap.MUL] | self.tap[Tap.CHAIN]):
+                m.d.sync += [held["product"][0].eq(self.a), held["product"][1].eq(self.b)]
+            with m.If(self.tap[Tap.FUNCTION]):
+                m.d.sync += held["function"][0].eq(self.a)
         adder, multiplier = place(m, "adder", Fp32Add()), place(m, "multiplier", Fp32Mul())
         unit = place(m, "functions", FunctionUnit())
-        # the function unit is the longest: it takes its operand before the register
-        m.d.comb += [unit.x.eq(self.a), unit.function.eq(self.op[:2])]
-        m.d.comb += [adder.a.eq(a), adder.b.eq(b ^ Cat(Const(0, 31), op == VectorOp.SUB))]
-        m.d.comb += [multiplier.a.eq(a), multiplier.b.eq(b)]
+        m.d.comb += [unit.x.eq(held["function"][0]), unit.function.eq(op[:2])]
+        m.d.comb += [multiplier.a.eq(held["product"][0]), multiplier.b.eq(held["product"][1])]
+        product_op = delay(m, op, fp32_mul.LATENCY, name="product_op")
+        kept = Signal(32, reset_less=True)
+        with m.If(product_op == VectorOp.MUL_HOLD):
+            m.d.sync += kept.eq(multiplier.y)
+        chain = self.tap[Tap.CHAIN]
+        second = Mux(chain, multiplier.y, b)
+        negative = Mux(chain, product_op == VectorOp.MUL_SUB, op == VectorOp.SUB)
+        m.d.comb += [adder.a.eq(Mux(chain, kept, a)), adder.b.eq(second ^ Cat(Const(0, 31), negative))]
         quick = register(m, self._quick(m, op, a, b, c), "quick2")
-
-        # what finishes first waits for what takes one stage more, in one chain of registers
-        arrivals: dict[int, Value] = {
-            QUICK: quick, 1 + fp32_add.LATENCY: adder.y, 1 + fp32_mul.LATENCY: multiplier.y,
+        passed = delay(m, quick, LATENCIES[Tap.CHAIN] - LATENCIES[Tap.QUICK], name="passed")
+        moves = delay(m, op == VectorOp.SELECT, LATENCIES[Tap.CHAIN] - 1, name="moves")
+        results = {
+            Tap.QUICK: quick, Tap.ADD: adder.y, Tap.MUL: multiplier.y, Tap.CHAIN: Mux(moves, passed, adder.y),
+            Tap.FUNCTION: unit.y,
         }  # fmt: skip
-        codes = {
-            1 + fp32_add.LATENCY: op_is(op, VectorOp.ADD, VectorOp.SUB),
-            1 + fp32_mul.LATENCY: op_is(op, VectorOp.MUL),
-        }
-        waiting: Value = arrivals[QUICK]
-        for stage in range(QUICK + 1, LATENCY + 1):
-            if stage in codes:
-                here = delay(m, codes[stage], stage - 1, name=f"here{stage}")
-                waiting = Mux(here, arrivals[stage], register(m, waiting, f"waiting{stage}"))
-            elif stage < LATENCY:
-                waiting = register(m, waiting, f"waiting{stage}")
-            else:
-                last = register(m, waiting, "waiting_last")
-        is_function = delay(m, ~op[2:].any(), LATENCY - 1, name="is_function")
-        m.d.comb += self.y.eq(Mux(is_function, unit.y, last))
+        y: Value = Const(0, 32)
+        for tap, result in results.items():
+            y = y | Mux(self.tap[tap], result, 0)
+        m.d.comb += self.y.eq(y)
         return m
 
     def _quick(self, m: Module, op: Value, a: Value, b: Value, c: Value) -> Signal:
@@ -167,11 +199,6 @@ class VectorLane(Block):
         return Mux(scale.all(), CANONICAL_NAN, finite)
 
 
-def op_is(op: Value, *which: VectorOp) -> Value:
-    """Whether op is one of these."""
-    return Cat(op == w for w in which).any()
-
-
 def twin(
     op: VectorOp, a: NDArray[np.uint32], b: NDArray[np.uint32], c: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
@@ -188,6 +215,8 @@ def twin(
         VectorOp.MXINT8_TO_F32: lambda: _decode(a.astype(np.uint8).view(np.int8), b & 255, 6),
         VectorOp.MXFP4_TO_F32: lambda: _decode(MXFP4.table[a & 15], b & 255, 1),
     }  # fmt: skip
+    if op in (VectorOp.MUL_HOLD, VectorOp.MUL_SUB, VectorOp.MUL_ADD):
+        raise ValueError("products that are added are pairs of operations")
     if op is VectorOp.SELECT:
         return np.where(y != 0, a, c).astype(np.uint32)
     if op is VectorOp.BF16_TO_F32:

@@ -1,7 +1,8 @@
 """The vector unit's element-wise half: lanes side by side between two streams.
 
-The lanes never stall. A beat is taken only if the queue behind the lanes has room for it whenever it comes out, so
-a result that waits costs nothing inside. With the queue a beat longer than the lanes it runs at a beat per cycle.
+The lanes never stall. A beat is taken only if the queue behind the lanes has room for its result whenever it comes
+out, so a result that waits costs nothing inside. With the queue a beat longer than the lanes it runs at a beat per
+cycle.
 """
 
 from __future__ import annotations
@@ -9,37 +10,39 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from tapeout.chip.rtl.block import Block, delay, place
+from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.fifo import Fifo
-from tapeout.chip.rtl.vector_lane import LATENCY, OP_BITS, VectorLane
+from tapeout.chip.rtl.vector_lane import LATENCIES, LATENCY, OP_BITS, Tap, VectorLane, VectorOp
 
 QUEUE = LATENCY + 2
 
 
 class VectorUnit(Block):
-    """`x`: {op, a, b, c (lanes × 32 bits each), tag} → `y`: {words, tag}, LATENCY + 1 cycles later, in order.
+    """`x`: {op, pair, a, b, c (lanes × 32 bits each)} → `y`: words, LATENCIES[tap] + 1 cycles later, in order.
 
-    `op` is a `VectorOp`; `tag` goes along (an address, a mask, the end of a row).
+    `op` is a `VectorOp`; with `pair`, odd lanes do MUL_ADD where the others do MUL_SUB. MUL_HOLD has no result. `tap`
+    is static from a beat to its result.
     """
 
-    def __init__(self, lanes: int = 8, tag_bits: int = 1) -> None:
-        self.lanes, self.tag_bits = lanes, tag_bits
-        self.queue = Fifo(32 * lanes + tag_bits, QUEUE)
+    def __init__(self, lanes: int = 8) -> None:
+        self.lanes = lanes
+        self.queue = Fifo(32 * lanes, QUEUE)
         operands = {n: 32 * lanes for n in ("a", "b", "c")}
         super().__init__(
             {
-                "x": In(stream.Signature(data.StructLayout({"op": OP_BITS, **operands, "tag": tag_bits}))),
-                "y": Out(stream.Signature(data.StructLayout({"words": 32 * lanes, "tag": tag_bits}))),
+                "x": In(stream.Signature(data.StructLayout({"op": OP_BITS, "pair": 1, **operands}))),
+                "y": Out(stream.Signature(32 * lanes)),
+                "tap": In(len(Tap)),
             }
         )
 
     @property
     def module_name(self) -> str:
-        return f"vector_unit_{self.lanes}_{self.tag_bits}"
+        return f"vector_unit_{self.lanes}"
 
     def placed(self) -> Iterable[Block]:
         return (VectorLane(), self.queue)
@@ -48,21 +51,31 @@ class VectorUnit(Block):
         m = Module()
         queue = place(m, "queue", self.queue)
         x = self.x.payload
-        credit, fire, left = Signal(range(QUEUE + 1), init=QUEUE), Signal(), Signal()
+        credit, fire, gives, left = Signal(range(QUEUE + 1), init=QUEUE), Signal(), Signal(), Signal()
         m.d.comb += [
             self.x.ready.eq(credit.any()),
             fire.eq(self.x.valid & self.x.ready),
+            gives.eq(fire & (x.op != VectorOp.MUL_HOLD)),
             left.eq(self.y.valid & self.y.ready),
         ]
-        m.d.sync += credit.eq(credit - fire + left)
+        m.d.sync += credit.eq(credit - gives + left)
+        under_way = Signal(LATENCY)  # bit k: a result that was a beat k + 1 cycles ago
+        m.d.sync += under_way.eq(Cat(gives, under_way[:-1]))
         words = []
         for i in range(self.lanes):
             lane, at = place(m, f"lane{i}", VectorLane()), slice(32 * i, 32 * i + 32)
-            m.d.comb += [lane.op.eq(x.op), lane.a.eq(x.a[at]), lane.b.eq(x.b[at]), lane.c.eq(x.c[at])]
+            op: Value = x.op if i % 2 == 0 else x.op | Cat(x.pair, Const(0, OP_BITS - 1))
+            m.d.comb += [
+                lane.enable.eq(fire), lane.op.eq(op), lane.a.eq(x.a[at]), lane.b.eq(x.b[at]), lane.c.eq(x.c[at]),
+                lane.tap.eq(self.tap),
+            ]  # fmt: skip
             words.append(lane.y)
+        arrives: Value = Const(0, 1)
+        for tap, latency in LATENCIES.items():
+            arrives = arrives | Mux(self.tap[tap], under_way[latency - 1], 0)
         m.d.comb += [
-            queue.i.valid.eq(delay(m, fire, LATENCY, reset=True)),
-            queue.i.payload.eq(Cat(*words, delay(m, x.tag, LATENCY, name="tag"))),
+            queue.i.valid.eq(arrives),
+            queue.i.payload.eq(Cat(*words)),
             self.y.valid.eq(queue.o.valid),
             self.y.payload.eq(queue.o.payload),
             queue.o.ready.eq(self.y.ready),

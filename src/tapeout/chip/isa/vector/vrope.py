@@ -7,11 +7,14 @@ from tapeout.chip.isa.forms import BINARY, aligned, at, vector_cycles
 from tapeout.chip.isa.state import State, need
 from tapeout.numerics import vector
 
+HALF_UNIT = 8  # so that the second half of the channels, and the sines, start at a multiple of 32 bytes
+
 
 def meaning(state: State, o: Operands) -> None:
     """As `numerics.vector.rope`; a row of b is cos [half], then sin [half]."""
     aligned(o, "a", "out", "sa", "so", "b", "sb")
     need(Cause.OPERAND, 2 * o.half <= o.n, f"{2 * o.half} of {o.n} channels rotated")
+    need(Cause.OPERAND, o.half % HALF_UNIT == 0, f"{o.half} pairs, not a multiple of {HALF_UNIT}")
     for r in range(o.rows):
         table = state.read_floats(at(o.b, r, o.sb), 2 * o.half)
         x = state.read_floats(at(o.a, r, o.sa), o.n)
@@ -23,7 +26,7 @@ INSTRUCTION = Instruction(
     "vrope", 0x6E, "rotate the first 2·half channels of each row by the cosines and sines of b; the rest pass",
     BINARY,
     (
-        Field("half", 0, 16, "pairs of channels"),
+        Field("half", 0, 16, "pairs of channels, a multiple of 8"),
         Field("interleaved", 16, 1, "pairs are (2i, 2i + 1), not (i, i + half)"),
     ),
     meaning, lambda o, g: 2 * vector_cycles(o, g),

@@ -1,0 +1,186 @@
+"""The vector engine: commands to results in the scratchpad, every vector instruction.
+
+    command ─ VectorCommand ─┬─ VectorFetch ─ two read ports ─ VectorOperands ─┬─ VectorUnit ────────────┐
+                             │                     │                          ├─ Reducer                ├─ VectorWriter
+                             │                     └────────── VectorTake ─┐   ├─ VectorCodes (quantise) │   │
+                             │                                VectorCollect ───┴─ TopK ────────────────┘   │
+                             └──────────────────────── control ─────────────────────────────── a write port
+
+Instructions go one after another: the next one's first request is made in the cycle after this one's last write was
+accepted, so it sees what this one wrote. Its command has been taken, decoded and checked by then. (The alternative,
+to compare address ranges and to overlap, saves at most the pipeline's length and needs products of strides and rows.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out
+
+from tapeout.chip import spec
+from tapeout.chip.isa.definition import Cause
+from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.pad_port import PadPort
+from tapeout.chip.rtl.reducer import Reducer
+from tapeout.chip.rtl.sequencer import CAUSE_BITS
+from tapeout.chip.rtl.sequencer_dispatch import COMMAND
+from tapeout.chip.rtl.topk import TopK
+from tapeout.chip.rtl.vector_codes import VectorCodes
+from tapeout.chip.rtl.vector_command import CONTROL, Kind, VectorCommand, prepared
+from tapeout.chip.rtl.vector_elements import VectorCollect, VectorTake
+from tapeout.chip.rtl.vector_fetch import VectorFetch
+from tapeout.chip.rtl.vector_operands import VectorOperands
+from tapeout.chip.rtl.vector_unit import VectorUnit
+from tapeout.chip.rtl.vector_writer import VectorWriter
+
+MOST = 64  # elements that `vtopk` can be asked for
+
+
+class VectorEngine(Block):
+    """`command` (vector instructions) → `first`, `second` (read ports), `result` (write port). `done` pulses when a
+    command's last byte has been taken by the scratchpad. `error`, `cause`: a trap; nothing follows it.
+
+    Raises ValueError for lanes that are no power of two from 4 to 256.
+    """
+
+    def __init__(self, core: spec.Core) -> None:
+        lanes, pad_bytes, word = core.vector_lanes, core.scratchpad.kibibytes * 1024, core.scratchpad.word_bytes
+        if lanes & (lanes - 1) or not 4 <= lanes <= 256:
+            raise ValueError(f"{lanes} vector lanes, not a power of two from 4 to 256")
+        self.lanes, self.pad_bytes, self.word_bytes = lanes, pad_bytes, word
+        shape = (lanes, pad_bytes, word)
+        self.decode = VectorCommand(pad_bytes)
+        self.fetch, self.operands = VectorFetch(*shape), VectorOperands(*shape)
+        self.unit, self.codes, self.reducer = (
+            VectorUnit(lanes), VectorCodes(lanes), Reducer(self.operands.reduced)
+        )  # fmt: skip
+        self.topk, self.take = TopK(MOST, (pad_bytes // 4 - 1).bit_length()), VectorTake(*shape)
+        self.collect, self.writer = VectorCollect(lanes), VectorWriter(*shape)
+        words = self.fetch.words
+        self.pad_ports = (
+            PadPort("first", words, writes=False),
+            PadPort("second", words, writes=False),
+            PadPort("result", words, reads=False),
+        )
+        members: dict[str, Any] = {}
+        for port in self.pad_ports:
+            request = stream.Signature(port.request(pad_bytes // word, word))
+            members[f"{port.name}_request"] = Out(request)
+            if port.reads:
+                members[f"{port.name}_answer"] = In(stream.Signature(8 * word * words))
+        super().__init__(
+            members
+            | {
+                "command": In(stream.Signature(COMMAND)),
+                "done": Out(1),
+                "error": Out(1),
+                "cause": Out(CAUSE_BITS),
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        return f"vector_engine_{self.lanes}_{self.pad_bytes}_{self.word_bytes}"
+
+    def placed(self) -> Iterable[Block]:
+        return (
+            self.decode, self.fetch, self.operands, self.unit, self.codes, self.reducer, self.topk, self.take,
+            self.collect, self.writer,
+        )  # fmt: skip
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        decode, fetch, operands, unit, codes, reducer, topk, take, collect, writer = (
+            place(m, n, b)
+            for n, b in zip(
+                ("decode", "fetch", "operands", "unit", "codes", "reducer", "topk", "take", "collect", "writer"),
+                self.placed(),
+                strict=True,
+            )
+        )  # fmt: skip
+
+        def connect(source: Any, sink: Any, when: Any = None) -> None:
+            gate = 1 if when is None else when
+            m.d.comb += [
+                sink.valid.eq(source.valid & gate),
+                sink.payload.eq(source.payload),
+                source.ready.eq(sink.ready & gate),
+            ]
+
+        # the next command, and the one that is executed
+        waits = Signal()
+        next_ = Signal(prepared(self.pad_bytes), reset_less=True)
+        x = Signal(CONTROL, reset_less=True)
+        executing, ending, start, bad = Signal(), Signal(), Signal(), Signal()
+        free = ~executing | ending
+        m.d.comb += [
+            decode.command.eq(self.command.payload),
+            bad.eq(waits & free & next_.trap),
+            start.eq(waits & free & ~next_.trap),
+            self.command.ready.eq(~waits | start),
+            ending.eq(executing & (~fetch.walking | fetch.ending) & (~writer.writing | writer.ending)),
+            fetch.command.eq(next_), writer.command.eq(next_), fetch.start.eq(start), writer.start.eq(start),
+        ]  # fmt: skip
+        m.d.sync += self.done.eq(ending)
+        with m.If(self.command.ready):
+            m.d.sync += waits.eq(self.command.valid)
+            with m.If(self.command.valid):
+                m.d.sync += next_.eq(decode.prepared)
+        with m.If(start):
+            m.d.sync += [x.eq(next_.control), executing.eq(1)]
+        with m.Elif(ending):
+            m.d.sync += executing.eq(0)
+        m.d.comb += [
+            fetch.control.eq(x), operands.control.eq(x), writer.control.eq(x), unit.tap.eq(x.tap), codes.fp4.eq(x.fp4),
+            topk.count.eq(x.count),
+            self.error.eq(bad | fetch.error | take.error), self.cause.eq(Mux(bad, next_.cause, Cause.RANGE)),
+        ]  # fmt: skip
+
+        # reads: `vtake` has the first port to itself
+        takes = x.kind == Kind.TAKE
+        first, second = self.first_request, self.second_request
+        m.d.comb += [
+            first.valid.eq(Mux(takes, take.address.valid, fetch.first.valid)),
+            first.payload.address.eq(Mux(takes, take.address.payload, fetch.first.payload)),
+            take.address.ready.eq(takes & first.ready),
+            fetch.first.ready.eq(~takes & first.ready),
+            second.valid.eq(fetch.second.valid),
+            second.payload.address.eq(fetch.second.payload),
+            fetch.second.ready.eq(second.ready),
+            operands.first.valid.eq(self.first_answer.valid & ~takes),
+            operands.first.payload.eq(self.first_answer.payload),
+            take.answer.valid.eq(self.first_answer.valid & takes),
+            take.answer.payload.eq(self.first_answer.payload),
+            self.first_answer.ready.eq(Mux(takes, take.answer.ready, operands.first.ready)),
+        ]
+        connect(self.second_answer, operands.second)
+        connect(fetch.step, operands.step)
+
+        # pipelines
+        connect(operands.lanes, unit.x)
+        connect(operands.reduce, reducer.x)
+        connect(operands.quantise, codes.x)
+        m.d.comb += [
+            take.x.valid.eq(operands.element.valid & takes),
+            take.x.payload.eq(operands.element.payload),
+            topk.x.valid.eq(operands.element.valid & ~takes),
+            topk.x.payload.word.eq(operands.element.payload.word),
+            topk.x.payload.last.eq(operands.element.payload.last),
+            operands.element.ready.eq(Mux(takes, take.x.ready, topk.x.ready)),
+            collect.x.valid.eq(Mux(takes, take.y.valid, topk.y.valid)),
+            collect.x.payload.word.eq(Mux(takes, take.y.payload.word, topk.y.payload.index)),
+            collect.x.payload.last.eq(Mux(takes, take.y.payload.last, topk.y.payload.last)),
+            take.y.ready.eq(takes & collect.x.ready),
+            topk.y.ready.eq(~takes & collect.x.ready),
+        ]
+
+        # results
+        connect(unit.y, writer.lanes)
+        connect(reducer.y, writer.reduce)
+        connect(codes.y, writer.codes)
+        connect(collect.y, writer.collected)
+        connect(writer.write, self.result_request)
+        return m

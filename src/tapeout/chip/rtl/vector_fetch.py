@@ -1,0 +1,273 @@
+"""The vector engine's walk over rows and passes: what to read, and what to make of it when it comes.
+
+A pass is what the lanes take at once. It consists of steps of a cycle; a step asks up to one word of each read port and
+leaves a description for the operands (`vector_operands`), so the walk runs ahead of the answers.
+
+| instruction | steps of a pass: first port, second port |
+|---|---|
+| others | a, b |
+| vselect | a, b; out |
+| vrope, pairs (2i, 2i + 1) | a, cosines; sines |
+| vrope, pairs (i, i + half): two passes | lower channels, cosines; upper channels, sines; two without a word |
+
+An operand that crosses a boundary of the port's word (more than 8 lanes, and an address that is not a multiple of
+a pass) takes a step more, for its first part. The row after the one under way is always ready, so that rows follow
+without a gap. A row that is not in the scratchpad stops the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from tapeout.chip.isa.definition import REGISTER_BITS
+from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.fall_through import FallThrough
+from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size, prepared
+from tapeout.numerics.formats import BLOCK
+
+FRACTION = (BLOCK - 1).bit_length()  # of the second operand's address: a pass may need part of a scale's block
+POSITION = REGISTER_BITS + 2  # bits of a position relative to a window's edge
+
+
+def block_bytes(lanes: int, word_bytes: int) -> int:
+    """Bytes that a read or write port moves at once."""
+    return max(4 * lanes, word_bytes, BLOCK)
+
+
+def description(lanes: int, pad_bytes: int, port_bytes: int) -> data.StructLayout:
+    """What a step's answers are: `take` from which port; `part`: they are first parts, to be kept; `split`: they are
+    second parts; `fire`: the lanes start, at `step` of the pass (`tail`: of what vrope passes); `first`, `last` pass
+    of the row; `count` elements; `low` ≤ lane < `high` are seen; addresses."""
+    count = lanes.bit_length()
+    return data.StructLayout(
+        {
+            "take": 2, "part": 1, "split": 2, "fire": 1, "step": 2, "tail": 1, "first": 1, "last": 1, "count": count,
+            "low": count, "high": count, "a": (pad_bytes - 1).bit_length() + 1, "b": (port_bytes - 1).bit_length(),
+        }
+    )  # fmt: skip
+
+
+class VectorFetch(Block):
+    """`start` (a `prepared` command, accepted when `start_ready`; `control` from the next cycle on) → `first`,
+    `second`: addresses of words of a read port; `step`: descriptions. `walking`: rows are left; `ending`: the last
+    step of the last row is in this cycle. `error`: a row beyond the scratchpad's end."""
+
+    def __init__(self, lanes: int, pad_bytes: int, word_bytes: int) -> None:
+        self.lanes, self.pad_bytes, self.word_bytes = lanes, pad_bytes, word_bytes
+        self.port_bytes = block_bytes(lanes, word_bytes)
+        self.words = self.port_bytes // word_bytes
+        self.address_bits = (pad_bytes // word_bytes - 1).bit_length()
+        self.layout = description(lanes, pad_bytes, self.port_bytes)
+        super().__init__(
+            {
+                "command": In(prepared(pad_bytes)),
+                "start": In(1),
+                "control": In(CONTROL),
+                "first": Out(stream.Signature(self.address_bits)),
+                "second": Out(stream.Signature(self.address_bits)),
+                "step": Out(stream.Signature(self.layout)),
+                "walking": Out(1),
+                "ending": Out(1),
+                "error": Out(1),
+            }
+        )
+
+    @property
+    def module_name(self) -> str:
+        return f"vector_fetch_{self.lanes}_{self.pad_bytes}_{self.word_bytes}"
+
+    def placed(self) -> Iterable[Block]:
+        return (FallThrough(self.address_bits),)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        c, x, lanes = self.command, self.control, self.lanes
+        k = (self.pad_bytes - 1).bit_length()
+        port = (self.port_bytes - 1).bit_length()
+        pass_bytes = 4 * lanes
+
+        # the row after this one, and what of the command holds throughout
+        after = {
+            n: Signal(REGISTER_BITS, name=f"after_{n}", reset_less=True) for n in ("a", "b", "out", "rows")
+        }
+        strides = {n: Signal(REGISTER_BITS, name=n, reset_less=True) for n in ("sa", "sb", "so")}
+        names = ("n", "pad", "length_a", "length_b", "length_out", "check_a", "check_b", "half", "per", "large")
+        kept = {n: Signal(c[n].shape(), name=f"kept_{n}", reset_less=True) for n in names}
+        low_row, high_row = (
+            Signal(signed(POSITION), name=n, reset_less=True) for n in ("low_row", "high_row")
+        )
+        of_token = Signal(16, reset_less=True)
+
+        # this row
+        walking, bad = Signal(), Signal(reset_less=True)
+        a, upper, tail = (Signal(k, name=n, reset_less=True) for n in ("a", "upper", "tail"))
+        far = Signal(reset_less=True)
+        b, sines = (Signal(k + FRACTION, name=n, reset_less=True) for n in ("b", "sines"))
+        low, high = (Signal(signed(POSITION), name=n, reset_less=True) for n in ("low", "high"))
+        left = Signal(len(c.n), reset_less=True)
+        first, in_tail = Signal(reset_less=True), Signal(reset_less=True)
+        step, had_part = Signal(2), Signal()
+
+        # of the step
+        nothing = ~kept["n"].any() & (x.kind != Kind.REDUCE)
+        real = Signal(len(c.n) + 1)
+        m.d.comb += real.eq(left - kept["pad"])
+        some = Signal()
+        m.d.comb += some.eq(~real[-1] & real.any())
+        more = Signal()
+        m.d.comb += more.eq(left > lanes)
+        rope = x.rope & ~in_tail
+        split_rope = rope & ~x.interleaved
+        last_step = Mux(split_rope, 3, Mux(rope | x.select, 1, 0))
+        need = [Signal(name=f"need{i}") for i in range(2)]
+        each = (x.second == Second.VECTOR) | (x.second == Second.SCALES)
+        m.d.comb += [
+            need[0].eq(some & (x.kind != Kind.TAKE) & ((step == 0) | ((step == 1) & ~(rope & x.interleaved)))),
+            need[1].eq(
+                some & ~in_tail & (((step == 0) & (each | ((x.second == Second.ROW) & first))) | ((step == 1) & rope))
+            ),
+        ]  # fmt: skip
+        at = [Signal(k, name="at0"), Signal(k, name="at1")]
+        m.d.comb += [at[0].eq(Mux(step == 0, a, upper)), at[1].eq(Mux(step == 0, b, sines)[FRACTION:])]
+        sizes: list[Value] = [
+            Mux(x.size == Size.F32, pass_bytes, Mux(x.size == Size.BF16, pass_bytes // 2, pass_bytes // 4)),
+            Mux(x.second == Second.VECTOR, Mux(rope & x.interleaved, pass_bytes // 2, pass_bytes), 0),
+        ]
+        crosses: list[Value] = [Const(0, 1), Const(0, 1)]
+        if lanes * 4 > BLOCK:
+            crosses = [need[i] & ((at[i][:port] + sizes[i]) > self.port_bytes) for i in range(2)]
+        crossing = crosses[0] | crosses[1]
+        part = crossing & ~had_part
+        pass_ends = (step == last_step) & ~part
+        tail_left = Signal(len(c.n))
+        m.d.comb += tail_left.eq(kept["n"] - Cat(Const(0, 1), kept["half"]))
+        row_ends = pass_ends & ~more & (~rope | ~tail_left.any())
+        go, starts_row = Signal(), Signal()
+
+        # requests
+        queues = [place(m, n, FallThrough(self.address_bits)) for n in ("first_queue", "second_queue")]
+        able = walking & ~bad
+        asks, free = [], []
+        for i, queue in enumerate(queues):
+            asked = Mux(part, crosses[i], need[i])
+            asks.append(asked)
+            free.append(queue.i.ready)
+            block = at[i][port:]
+            if lanes * 4 > BLOCK:
+                block = (block + (crosses[i] & had_part))[: k - port]
+            m.d.comb += [
+                queue.i.valid.eq(able & asked & Cat(free[:i] + [queues[1 - i].i.ready]).all() & self.step.ready),
+                queue.i.payload.eq(Cat(Const(0, self.address_bits - (k - port)), block)),
+            ]
+            outer = self.first if i == 0 else self.second
+            m.d.comb += [
+                outer.valid.eq(queue.o.valid),
+                outer.payload.eq(queue.o.payload),
+                queue.o.ready.eq(outer.ready),
+            ]
+        # descriptions
+        d = self.step.payload
+        m.d.comb += [
+            go.eq(able & self.step.ready & queues[0].i.ready & queues[1].i.ready),
+            self.step.valid.eq(able & ~nothing & queues[0].i.ready & queues[1].i.ready),
+            d.take.eq(Cat(asks)),
+            d.part.eq(part),
+            d.split.eq(Cat(crosses) & had_part.replicate(2)),
+            d.fire.eq(~part & ~(x.select & (step == 0))),
+            d.step.eq(step),
+            d.tail.eq(in_tail),
+            d.first.eq(first),
+            d.last.eq(row_ends),
+            d.count.eq(Mux(some, Mux(real > lanes, lanes, real[: len(d.count)]), 0)),
+            d.low.eq(self._clipped(low)),
+            d.high.eq(self._clipped(high)),
+            d.a.eq(Cat(at[0], far)),
+            d.b.eq(at[1][:port]),
+            self.walking.eq(walking),
+            self.ending.eq(go & row_ends & ~after["rows"].any()),
+            self.error.eq(walking & bad),
+        ]
+
+        # the next step
+        def forward(register: Any, amount: Value | int) -> None:
+            m.d.sync += register.eq(register + amount)
+
+        with m.If(go):
+            m.d.sync += had_part.eq(part)
+            with m.If(~part):
+                m.d.sync += step.eq(Mux(pass_ends, 0, step + 1))
+            with m.If(pass_ends):
+                m.d.sync += [first.eq(0), left.eq(left - lanes)]
+                advance = Mux(
+                    x.size == Size.F32, pass_bytes,
+                    Mux(x.size == Size.BF16, pass_bytes // 2, Mux(x.size == Size.BYTE, lanes, lanes // 2)),
+                )  # fmt: skip
+                scales = x.second == Second.SCALES
+                second = Mux(scales, lanes, Mux(rope & x.interleaved, 64 * lanes, 128 * lanes))
+                with m.If(x.kind != Kind.TAKE):
+                    forward(a, advance)
+                forward(upper, pass_bytes)
+                with m.If(x.second != Second.ROW):
+                    forward(b, second)
+                    forward(sines, second)
+                forward(low, -lanes)
+                forward(high, -lanes)
+                with m.If(~more & rope):
+                    m.d.sync += [in_tail.eq(1), a.eq(tail), left.eq(tail_left)]
+        m.d.comb += starts_row.eq(go & row_ends & after["rows"].any())
+        with m.If(go & row_ends & ~after["rows"].any()):
+            m.d.sync += walking.eq(0)
+
+        # the next row: of the command that starts, or the one that waits
+        start = self.start
+        source = {n: Mux(start, c[n], after[n]) for n in ("a", "b", "out")}
+        static = {n: Mux(start, c[n], kept[n]) for n in names}
+        half = static["half"]
+        rotates = Mux(start, c.control.rope, x.rope)
+        pairs = Mux(start, c.control.interleaved, x.interleaved)
+        selects = Mux(start, c.control.select, x.select)
+        with m.If(start):
+            m.d.sync += [kept[n].eq(c[n]) for n in names]
+            m.d.sync += [strides[n].eq(c[n]) for n in strides]
+            m.d.sync += [walking.eq(c.rows.any()), step.eq(0), had_part.eq(0)]
+        with m.If(start | starts_row):
+            for n, stride in (("a", "sa"), ("b", "sb"), ("out", "so")):
+                m.d.sync += after[n].eq(source[n] + Mux(start, c[stride], strides[stride]))
+            m.d.sync += after["rows"].eq(Mux(start, c.rows, after["rows"]) - 1)
+            m.d.sync += [
+                a.eq(source["a"]), far.eq(source["a"][k:].any()), b.eq(Cat(Const(0, FRACTION), source["b"][:k])),
+                upper.eq(Mux(selects, source["out"], source["a"] + Cat(Const(0, 2), half))),
+                sines.eq(Cat(Const(0, FRACTION), (source["b"] + Cat(Const(0, 2), half))[:k])),
+                tail.eq(source["a"] + Cat(Const(0, 3), half)),
+                first.eq(1), in_tail.eq(rotates & ~half.any()),
+                left.eq(Mux(rotates & half.any(), Mux(pairs, Cat(Const(0, 1), half), half), static["n"])),
+                bad.eq(self._outside(source, static)),
+            ]  # fmt: skip
+            next_token = ~start & ~of_token.any()
+            for row, now, slot in ((low_row, low, c.b), (high_row, high, c.sb)):
+                value = Signal(signed(POSITION), name=f"{now.name}_next")
+                m.d.comb += value.eq(Mux(start, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed()))
+                m.d.sync += [row.eq(value), now.eq(value)]
+            m.d.sync += of_token.eq(Mux(start | next_token, static["per"], of_token - 1))
+        return m
+
+    def _clipped(self, position: Signal) -> Value:
+        """Within 0 and lanes."""
+        bits = self.lanes.bit_length()
+        beyond = position[bits - 1 : -1].any()
+        return Mux(position[-1], 0, Mux(beyond, self.lanes, position[:bits]))
+
+    def _outside(self, source: dict[str, Value], static: dict[str, Value]) -> Value:
+        """Whether a row of any operand ends beyond the scratchpad."""
+        k = (self.pad_bytes - 1).bit_length()
+        found: Value = static["large"]
+        for n in ("a", "b", "out"):
+            address, length = source[n], static[f"length_{n}"]
+            wrong = address[k + 1 :].any() | (address[: k + 1] + length > self.pad_bytes)
+            found = found | (wrong & static[f"check_{n}"] if n != "out" else wrong)
+        return found
