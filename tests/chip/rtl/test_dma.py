@@ -69,6 +69,24 @@ def test_runs(name: str, shape: int) -> None:
     assert measured == computed + (LATENCY if values["n0"] else 0)
 
 
+TURNED = "pad=r6 memory=r5 bytes=r2 n0=r3 s0=r4 split=r9 s1=r10 pitch=r7"
+TILES = [
+    {"bytes": 32, "n0": 1, "s0": 32, "memory": 0x4000, "pad": 0, "pitch": 1024, "n1": 1024},
+    {"bytes": 32, "n0": 3, "s0": 64, "memory": 0x4020, "pad": 1024, "pitch": 1024, "n1": 0},
+    {"bytes": 64, "n0": 2, "s0": 128, "memory": 0x4000, "pad": 0, "pitch": 2048, "n1": 1024},
+    {"bytes": 96, "n0": 2, "s0": 96, "memory": 0x4000, "pad": 0, "pitch": 1024, "n1": 4096},
+    {"bytes": 160, "n0": 2, "s0": 171, "memory": 0x4013, "pad": 512, "pitch": 1024, "n1": 4096},
+    {"bytes": 0, "n0": 2, "s0": 171, "memory": 0x4013, "pad": 512, "pitch": 1024, "n1": 4096},
+]
+
+
+@pytest.mark.parametrize("shape", range(len(TILES)))
+def test_tiles(shape: int) -> None:
+    """r9 is `split` here, r10 `s1`."""
+    measured, computed = elapsed(f"transpose {TURNED}", **TILES[shape])
+    assert measured == computed + (LATENCY if TILES[shape]["bytes"] else 0)
+
+
 @pytest.mark.parametrize("name", ["gather", "scatter"])
 @pytest.mark.parametrize(("size", "n"), [(32, 1), (32, 3), (1024, 3), (256, 4)])
 def test_indexed_runs(name: str, size: int, n: int) -> None:

@@ -42,7 +42,7 @@ where the engine is free and scratchpad and memory never make it wait; loads and
 top. The Python function that computes them is given with each instruction; `timing` names the constants below, `g`
 is the core's geometry. Sequencer, load, gather, store and scatter take exactly these cycles in RTL; so does the
 matrix engine from its operands to its results. The way of operands from the scratchpad to the matrix engine, vector
-instructions and transpose have the times they are designed for, which no RTL has confirmed yet.
+instructions have the times they are designed for, which no RTL has confirmed yet.
 """
 
 

@@ -14,7 +14,7 @@ DISPATCH = 8  # FETCH, DECODE, four cycles of two registers each, into the queue
 # Load and store engines, from the queue to the tokens; the latency of memory comes on top.
 LOAD_FILL = 6
 STORE_FILL = 11
-LOAD_EMPTY, STORE_EMPTY = 7, 8  # of an instruction that moves nothing
+LOAD_EMPTY, STORE_EMPTY = 8, 9  # of an instruction that moves nothing
 GATHER_INDEX = 11  # per run: its index from the scratchpad, times the element size
 SCATTER_INDEX = 16  # the same, and the words of the run before from the scratchpad
 # Matrix engine beyond its block (`rtl.matrix_engine`): the first operands' way from the scratchpad.

@@ -6,6 +6,8 @@
 | take | the answer's bytes down to the bottom, others cleared |
 | place | up to their place in a scratchpad word, merged with what the word has of earlier pieces of the run |
 | write | when the word is complete or the run ends: its granules, to the scratchpad |
+
+Rows of `transpose` go from `place` into the transposer (`transpose_array`) and from there to `write`.
 """
 
 from __future__ import annotations
@@ -20,71 +22,49 @@ from amaranth.lib.wiring import In, Out
 from tapeout.chip.isa.definition import REGISTER_BITS, Cause
 from tapeout.chip.isa.geometry import GRANULE
 from tapeout.chip.rtl.block import Block, place
-from tapeout.chip.rtl.dma_address import DmaAddress
-from tapeout.chip.rtl.fifo import Fifo
-from tapeout.chip.rtl.sequencer import CAUSE_BITS, pad_request
-from tapeout.chip.rtl.sequencer_dispatch import COMMAND
+from tapeout.chip.rtl.dma_engine import DmaEngine
+from tapeout.chip.rtl.transpose_array import TILE, TransposeArray
 
 
-class DmaLoad(Block):
-    """`command` (load, gather) → reads of memory words (`read`: byte address, a multiple of a word) and their answers
-    in order; writes to the scratchpad. `done` pulses when a command's last byte has been taken there."""
+class DmaLoad(DmaEngine):
+    """`command` (load, gather, transpose) → reads of memory words (`read`: byte address, a multiple of a word) and
+    their answers in order; writes to the scratchpad. `done` pulses when a command's last byte has been taken there."""
+
+    kind = "load"
 
     def __init__(self, port_bytes: int, pad_bytes: int, word_bytes: int, outstanding: int) -> None:
-        self.port_bytes, self.pad_bytes, self.word_bytes = port_bytes, pad_bytes, word_bytes
-        self.outstanding = outstanding
-        self.address = DmaAddress(port_bytes, pad_bytes, word_bytes, aligned=True)
-        self.queue = Fifo(self.address.piece_layout.size, outstanding)
         super().__init__(
+            port_bytes, pad_bytes, word_bytes, outstanding, outstanding,
             {
-                "command": In(stream.Signature(COMMAND)),
                 "read": Out(stream.Signature(REGISTER_BITS)),
                 "answer": In(stream.Signature(data.StructLayout({"data": 8 * port_bytes, "error": 1}))),
-                "pad_request": Out(stream.Signature(pad_request(pad_bytes // word_bytes, word_bytes))),
-                "pad_answer": In(stream.Signature(8 * word_bytes)),
-                "done": Out(1),
-                "error": Out(1),
-                "cause": Out(CAUSE_BITS),
-            }
+            },
+        )  # fmt: skip
+        self.array = (
+            TransposeArray(word_bytes, (pad_bytes // word_bytes - 1).bit_length())
+            if word_bytes >= TILE
+            else None
         )
 
-    @property
-    def module_name(self) -> str:
-        return f"dma_load_{self.port_bytes}_{self.pad_bytes}_{self.word_bytes}_{self.outstanding}"
-
     def placed(self) -> Iterable[Block]:
-        return (self.address, self.queue)
+        return (*super().placed(), *([self.array] if self.array else []))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        address, queue = place(m, "address", self.address), place(m, "queue", self.queue)
+        address, queue, described = self.set_up(m, self.read.ready)
+        piece, port_bits, word_bits = address.piece.payload, self.port_bits, self.word_bits
         m.d.comb += [
-            address.command.valid.eq(self.command.valid),
-            address.command.payload.eq(self.command.payload),
-            self.command.ready.eq(address.command.ready),
-        ]
-        # a piece goes out as a request and into the queue together; one without bytes only into the queue
-        piece = address.piece.payload
-        port_bits, word_bits = self.port_bytes.bit_length() - 1, self.word_bytes.bit_length() - 1
-        asks = piece.length.any()
-        m.d.comb += [
-            self.read.valid.eq(address.piece.valid & asks & queue.i.ready),
+            self.read.valid.eq(address.piece.valid & piece.length.any() & queue.i.ready),
             self.read.payload.eq(Cat(Const(0, port_bits), piece.memory[port_bits:])),
-            queue.i.payload.eq(piece),
-            queue.i.valid.eq(address.piece.valid & (self.read.ready | ~asks)),
-            address.piece.ready.eq(queue.i.ready & (self.read.ready | ~asks)),
         ]
-        described = Signal(self.address.piece_layout)
-        m.d.comb += described.eq(queue.o.payload)
         # take
-        writing, free = Signal(), Signal()
-        took = Signal(self.address.piece_layout, reset_less=True)
-        bytes_ = min(self.port_bytes, self.word_bytes)
-        held = Signal(8 * bytes_, reset_less=True)
-        has = Signal()
-        take = Signal()
-        shifted = (self.answer.payload.data >> Cat(Const(0, 3), described.memory[:port_bits]))[: 8 * bytes_]
-        mask = Cat((described.length > i).replicate(8) for i in range(bytes_))
+        free, has, take = Signal(), Signal(), Signal()
+        took = Signal(self.described, reset_less=True)
+        held = Signal(8 * self.bytes, reset_less=True)
+        shifted = (self.answer.payload.data >> Cat(Const(0, 3), described.memory[:port_bits]))[
+            : 8 * self.bytes
+        ]
+        mask = Cat((described.length > i).replicate(8) for i in range(self.bytes))
         m.d.comb += [
             take.eq(queue.o.valid & (self.answer.valid | ~described.length.any()) & free),
             queue.o.ready.eq(take),
@@ -109,28 +89,37 @@ class DmaLoad(Block):
             end.eq(within + took.length),
         ]
         full = (end == self.word_bytes) | took.last
-        index_first = Signal()  # the request register belongs to an index
+        index_first = Signal()  # the scratchpad is asked for an index
         out_valid, out_ends = Signal(), Signal()
         out = Signal(request.shape(), reset_less=True)
         out_free = ~out_valid | (self.pad_request.ready & ~index_first)
-        m.d.comb += free.eq(~has | out_free)
-        with m.If(has & out_free):
+        turns, row_free, busy, word = self._transposed(m, took, has, now, end, out_free)
+        if word is not None:
+            m.d.comb += self.coming.eq(Mux(has, took.turns, queue.o.valid & described.turns))
+        # what has been placed goes on: into the transposer, or out, where nothing is in the transposer
+        m.d.comb += free.eq(~has | Mux(turns, row_free, out_free & ~busy))
+        goes = has & ~turns & ~busy
+        with m.If(has & free):
             m.d.sync += [merged.eq(now), low.eq(start)]
         with m.If(out_free):
-            m.d.sync += out_valid.eq(has & full & took.length.any())
-            with m.If(has):
-                m.d.sync += [
-                    out.address.eq(took.pad[word_bits:]), out.write.eq(1), out.data.eq(now),
-                    out.mask.eq(Cat((start < GRANULE * (i + 1)) & (end > GRANULE * i)
-                                    for i in range(self.word_bytes // GRANULE))),
-                ]  # fmt: skip
-        # the end of a command is told when its last write has been taken
-        with m.If(out_free):
-            m.d.sync += out_ends.eq(has & took.ends)
+            m.d.sync += [
+                out_valid.eq(goes & full & took.length.any()), out.write.eq(1),
+                # the end of a command is told when its last write has been taken
+                out_ends.eq(goes & took.ends),
+                out.address.eq(took.pad[word_bits:]), out.data.eq(now),
+                out.mask.eq(Cat((start < GRANULE * (i + 1)) & (end > GRANULE * i)
+                                for i in range(self.word_bytes // GRANULE))),
+            ]  # fmt: skip
+            if word is not None:
+                with m.If(busy):
+                    m.d.sync += [
+                        out_valid.eq(word.valid), out_ends.eq(word.valid & word.payload.ends),
+                        out.address.eq(word.payload.address), out.data.eq(word.payload.data), out.mask.eq(~0),
+                    ]  # fmt: skip
         m.d.comb += self.done.eq(out_ends & out_free)
-        # the scratchpad: an index, which the whole engine waits for, goes before writes
+        # the scratchpad: an index, which the whole engine waits for, goes before writes, also before one on offer
+        writing = has | out_valid | queue.o.valid | busy
         m.d.comb += [
-            writing.eq(has | out_valid | queue.o.valid),
             address.empty.eq(~writing),
             index_first.eq(address.index_request.valid),
             self.pad_request.valid.eq(out_valid | address.index_request.valid),
@@ -149,3 +138,21 @@ class DmaLoad(Block):
             self.error.eq(address.error | bad), self.cause.eq(Mux(bad, Cause.MEMORY, address.cause))
         ]  # fmt: skip
         return m
+
+    def _transposed(
+        self, m: Module, took: Any, has: Signal, now: Signal, end: Signal, out_free: Value
+    ) -> tuple[Value, Value, Value, Any]:
+        """(the piece is one of a row, it can be taken, the transposer holds something, the words that come out)."""
+        if self.array is None:
+            return Const(0, 1), Const(1, 1), Const(0, 1), None
+        array = place(m, "array", self.array)
+        self.coming = array.coming
+        row = array.row.payload
+        groups = (self.word_bytes // TILE).bit_length() - 1
+        m.d.comb += [
+            array.row.valid.eq(has & took.turns & took.last),
+            row.data.eq(now), row.address.eq(took.pad[self.word_bits :]), row.words.eq(end >> groups),
+            row.ends.eq(took.ends),
+            array.word.ready.eq(out_free),
+        ]  # fmt: skip
+        return took.turns, array.row.ready | ~took.last, array.busy, array.word

@@ -13,10 +13,10 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.isa.definition import REGISTER_BITS, Cause
 from tapeout.chip.rtl.block import Block, place
-from tapeout.chip.rtl.dma_address import DmaAddress
+from tapeout.chip.rtl.dma_engine import DmaEngine
 from tapeout.chip.rtl.fifo import Fifo
-from tapeout.chip.rtl.sequencer import CAUSE_BITS, pad_request
-from tapeout.chip.rtl.sequencer_dispatch import COMMAND
+
+UNDER_WAY = 8  # beyond the scratchpad's latency
 
 
 def write_layout(port_bytes: int) -> data.StructLayout:
@@ -24,69 +24,43 @@ def write_layout(port_bytes: int) -> data.StructLayout:
     return data.StructLayout({"address": REGISTER_BITS, "data": 8 * port_bytes, "strobe": port_bytes})
 
 
-class DmaStore(Block):
+class DmaStore(DmaEngine):
     """`command` (store, scatter) → reads of the scratchpad, `write` (byte address, a multiple of a word; data;
     strobes) and its acknowledgements in order (`acknowledged` pulses, `refused` with it for an error)."""
 
+    kind = "store"
+
     def __init__(self, port_bytes: int, pad_bytes: int, word_bytes: int, outstanding: int) -> None:
-        self.port_bytes, self.pad_bytes, self.word_bytes = port_bytes, pad_bytes, word_bytes
-        self.outstanding = outstanding
-        self.address = DmaAddress(port_bytes, pad_bytes, word_bytes, aligned=False)
-        self.queue = Fifo(self.address.piece_layout.size, 8)  # beyond the scratchpad's latency
-        self.ends = Fifo(2, outstanding)  # of writes not yet acknowledged: ends a command; was a write at all
         super().__init__(
+            port_bytes, pad_bytes, word_bytes, outstanding, UNDER_WAY,
             {
-                "command": In(stream.Signature(COMMAND)),
                 "write": Out(stream.Signature(write_layout(port_bytes))),
                 "acknowledged": In(1),
                 "refused": In(1),
-                "pad_request": Out(stream.Signature(pad_request(pad_bytes // word_bytes, word_bytes))),
-                "pad_answer": In(stream.Signature(8 * word_bytes)),
-                "done": Out(1),
-                "error": Out(1),
-                "cause": Out(CAUSE_BITS),
-            }
-        )
-
-    @property
-    def module_name(self) -> str:
-        return f"dma_store_{self.port_bytes}_{self.pad_bytes}_{self.word_bytes}_{self.outstanding}"
+            },
+        )  # fmt: skip
+        self.ends = Fifo(2, outstanding)  # of writes not yet acknowledged: ends a command; was a write at all
 
     def placed(self) -> Iterable[Block]:
-        return (self.address, self.queue, self.ends)
+        return (*super().placed(), self.ends)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        address, queue = place(m, "address", self.address), place(m, "queue", self.queue)
+        address, queue, described = self.set_up(m, self.pad_request.ready)
         ends = place(m, "ends", self.ends)
+        piece, port_bits, word_bits = address.piece.payload, self.port_bits, self.word_bits
+        request, index = self.pad_request.payload, address.index_request
+        asking = address.piece.valid & piece.length.any() & queue.i.ready
         m.d.comb += [
-            address.command.valid.eq(self.command.valid),
-            address.command.payload.eq(self.command.payload),
-            self.command.ready.eq(address.command.ready),
-        ]
-        piece = address.piece.payload
-        port_bits, word_bits = self.port_bytes.bit_length() - 1, self.word_bytes.bit_length() - 1
-        asks = piece.length.any()
-        asking = Signal()
-        request = self.pad_request.payload
-        index = address.index_request
-        m.d.comb += [
-            asking.eq(address.piece.valid & asks & queue.i.ready),
             self.pad_request.valid.eq(asking | index.valid),
             request.address.eq(Mux(index.valid, index.payload[word_bits:], piece.pad[word_bits:])),
-            queue.i.payload.eq(piece),
-            queue.i.valid.eq(address.piece.valid & (self.pad_request.ready | ~asks)),
-            address.piece.ready.eq(queue.i.ready & (self.pad_request.ready | ~asks)),
             index.ready.eq(self.pad_request.ready),
         ]
-        described = Signal(self.address.piece_layout)
-        m.d.comb += described.eq(queue.o.payload)
         # take
-        bytes_ = min(self.port_bytes, self.word_bytes)
         has, take, free = Signal(), Signal(), Signal()
-        took = Signal(self.address.piece_layout, reset_less=True)
-        held = Signal(8 * bytes_, reset_less=True)
-        shifted = (self.pad_answer.payload >> Cat(Const(0, 3), described.pad[:word_bits]))[: 8 * bytes_]
+        took = Signal(self.described, reset_less=True)
+        held = Signal(8 * self.bytes, reset_less=True)
+        shifted = (self.pad_answer.payload >> Cat(Const(0, 3), described.pad[:word_bits]))[: 8 * self.bytes]
         m.d.comb += [
             take.eq(queue.o.valid & (self.pad_answer.valid | ~described.length.any()) & free),
             queue.o.ready.eq(take),
@@ -113,7 +87,7 @@ class DmaStore(Block):
                 m.d.sync += [
                     out.address.eq(Cat(Const(0, port_bits), took.memory[port_bits:])),
                     out.data.eq(held << Cat(Const(0, 3), within)),
-                    out.strobe.eq(Cat(took.length > i for i in range(bytes_)) << within),
+                    out.strobe.eq(Cat(took.length > i for i in range(self.bytes)) << within),
                     out_kind.eq(Cat(took.ends, took.length.any())),
                 ]
         m.d.comb += [

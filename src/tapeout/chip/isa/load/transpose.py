@@ -16,7 +16,11 @@ TILE = BLOCK_BYTES  # rows of a tile, and columns of a group: a group becomes 32
 def meaning(state: State, o: Operands) -> None:
     """Byte c of row r of tile i, at memory + i·s1 + r·s0 + c, goes to pad + i·pitch + (c // 32)·split +
     32·(c % 32) + r."""
-    need(Cause.OPCODE, state.geometry.word_bytes >= TILE, "transpose with scratchpad words of less than 32 bytes")
+    need(
+        Cause.OPCODE,
+        state.geometry.word_bytes >= TILE,
+        "transpose with scratchpad words of less than 32 bytes",
+    )
     if not o.n0 or not o.bytes:
         return
     word = state.geometry.word_bytes
@@ -26,7 +30,10 @@ def meaning(state: State, o: Operands) -> None:
         need(Cause.ALIGNMENT, value % word == 0, f"{name} {value:#x}, not a multiple of {word}")
     for i in range(o.n0):
         rows = np.stack(
-            [state.read_memory((o.memory + i * o.s1 + r * o.s0) & REGISTER_MASK, o.bytes) for r in range(TILE)]
+            [
+                state.read_memory((o.memory + i * o.s1 + r * o.s0) & REGISTER_MASK, o.bytes)
+                for r in range(TILE)
+            ]
         )
         for group in range(o.bytes // TILE):
             turned = np.ascontiguousarray(rows[:, group * TILE : (group + 1) * TILE].T)
@@ -53,7 +60,7 @@ INSTRUCTION = Instruction(
     (
         Slot("pad", "scratchpad address"), Slot("memory", "memory address"),
         Slot("bytes", "of a row, a multiple of 32"), Slot("n0", "tiles"),
-        Slot("s0", "memory bytes between rows of a tile"), Slot("split", "scratchpad bytes between groups of 32 columns"),
+        Slot("s0", "memory bytes between rows of a tile"), Slot("split", "scratchpad bytes between groups of columns"),
         Slot("s1", "memory bytes between tiles"), Slot("pitch", "scratchpad bytes between tiles"),
     ),
     (), meaning, cycles,
