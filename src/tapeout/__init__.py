@@ -19,6 +19,7 @@ _API: dict[str, str] = {
     "run": "tapeout.report.run",
     "serve": "tapeout.serving.endpoint.server",
     "simulate": "tapeout.serving.simulate",
+    "synthesise": "tapeout.physical.synthesis.flow",
     "verify": "tapeout.simulator.reference.verify",
 }
 

@@ -21,6 +21,7 @@ VERBS: tuple[str, ...] = (
     "run",
     "serve",
     "simulate",
+    "synth",
     "validate",
     "verify",
 )

@@ -337,8 +337,8 @@ def _arc(
             where, f"{of}: timing", Phrase(f"no {missing[0]}_transition"), "one beside the delay"
         )
     if kind in ("rising_edge", "falling_edge"):
-        edge = RISE if kind == "rising_edge" else FALL
-        return Arc(related, "clock", tuple((edge, e) for e in outs), delay, slew, edge)
+        clock = RISE if kind == "rising_edge" else FALL
+        return Arc(related, "clock", tuple((clock, e) for e in outs), delay, slew, clock)
     if kind != "combinational":
         outs = [e for e in outs if EDGES[e] == kind.split("_")[1]]
     if not sense:

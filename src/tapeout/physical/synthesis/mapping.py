@@ -30,14 +30,16 @@ from tapeout.physical.synthesis.pdk import Kit
 MEMORY_MEBIBYTES = 12 * 1024
 LIMIT_S = 3600
 
-# Smallest first; the later ones restructure for depth. `{D}` is ABC's clock period, in ps.
-_FINISH = "buffer -c -N 16; topo; upsize {D}; dnsize {D}; stime -p"
+# Smallest first; the later one restructures for depth. Buffers limit every fanout to 8: the driver of a primary
+# input is a flip-flop, and the constraint file says what that can drive.
+_FINISH = "buffer -N 8; topo; upsize; dnsize; stime -p"
 SCRIPTS = {
-    "area": "strash; &get -n; &fraig -x; &put; scorr; dc2; dch -f; &get -n; &nf; &put; " + _FINISH,
     "choice": "strash; &get -n; &st; &dch; &nf; &put; " + _FINISH,
     "depth": "strash; &get -n; &st; &if -g -K 6; &dch; &nf; &put; " + _FINISH,
-    "delay": "strash; dch -f; if -g -K 6; strash; dch -f; map -B 0.9; " + _FINISH,
 }
+
+
+_MODULE = re.compile(r"^module +\\?([\w$]+).*?^endmodule$\n?", re.M | re.S)
 
 
 def cache_folder() -> Path:
@@ -90,9 +92,27 @@ def register_map(kit: Kit) -> str:
     ports = ", ".join(
         [f".{cell.clock}(C)", f".{d}(D)", f".{q}(q)", *(f".{p}(1'b{v})" for p, v in idle.items())]
     )
+    joined = "\\$_NOT_ invert (.A(q), .Y(Q));" if inverted else "assign Q = q;"
     return (
-        "module \\$_DFF_P_ (input D, input C, output Q);\n  wire q;\n"
-        f"  assign Q = {'~' if inverted else ''}q;\n  {cell.name} _TECHMAP_REPLACE_ ({ports});\nendmodule\n"
+        f"module \\$_DFF_P_ (input D, input C, output Q);\n  wire q;\n  {joined}\n"
+        f"  {cell.name} _TECHMAP_REPLACE_ ({ports});\nendmodule\n"
+    )
+
+
+def _drive(kit: Kit) -> str:
+    """For ABC: a primary input is driven as by the second smallest inverter, an output drives four flip-flops."""
+    inverters = [
+        c for c in kit.library.cells.values()
+        if len(c.pins) == 2 and len(c.inputs) == 1 and (f := c.outputs[0].function) and f.inputs
+        and f.evaluate({f.inputs[0]: 0}) & 1 and not c.state and not avoided(kit, c.name)
+    ]  # fmt: skip
+    if not inverters:
+        raise InputError(kit.library.where, "cells", Phrase("no inverter"), "a library with one")
+    inverters.sort(key=lambda c: (c.area_um2, c.name))
+    cell, data, _, _ = flip_flop(kit)
+    load = 2 * sum(cell.pins[data].capacitance_ff)
+    return (
+        f"set_driving_cell {inverters[min(1, len(inverters) - 1)].name}\nset_load {load:.4f} [all_outputs]\n"
     )
 
 
@@ -107,7 +127,8 @@ class Mapper:
     ) -> None:
         self.text, self.kit, self.cache = text, kit, cache or cache_folder()
         self.boxes = tuple(b for b in boxes if re.search(rf"^module {b}\b", text, re.M))
-        self.registers = register_map(kit)
+        self.chunks = {c[1]: c[0] for c in _MODULE.finditer(text)}
+        self.registers, self.drive = register_map(kit), _drive(kit)
 
     def coarse(self, top: str) -> dict[str, Any]:
         """Modules below `top` as elaborated: name → {"cells": generic gates of its own, "placed": {module: count}}."""
@@ -115,7 +136,7 @@ class Mapper:
             "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
             "proc", "opt_clean", "memory -nomap", "opt -fast", "write_json {folder}/out.json",
         ]  # fmt: skip
-        modules = self._run(passes, "coarse")["modules"]
+        modules = self._run(top, passes, "coarse")["modules"]
         found: dict[str, Any] = {}
         for name, one in modules.items():
             if int(one.get("attributes", {}).get("blackbox", "0"), 2):
@@ -132,37 +153,57 @@ class Mapper:
 
     def map(self, top: str, script: str, period_ps: float, kept: Iterable[str] = ()) -> dict[str, Any]:
         """Netlist (Yosys' JSON) of `top`, flat but for what is `kept` or a box. `script`: one of SCRIPTS."""
-        kept = sorted(kept)
+        kept, cells = sorted(kept), sorted(self.kit.library.cells)
         passes = [
             "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
-            *(f"setattr -mod -set keep_hierarchy 1 {k}" for k in kept), *(f"blackbox {k}" for k in kept),
-            "proc", f"synth -flatten -noabc -top {top}", "techmap", "dfflegalize -cell $_DFF_P_ x",
-            "opt -fast -full", "techmap -map {folder}/registers.v", "opt -fast", "opt_clean -purge",
-            "abc -liberty {folder}/lib.lib -script {folder}/abc" + f" -D {period_ps:g}" + "".join(
-                f" -dont_use {c}" for c in sorted(self.kit.library.cells) if avoided(self.kit, c)),
+            *(f"blackbox {k}" for k in kept),
+            f"synth -flatten -noabc -top {top}", "techmap", "opt -fast -full", "dfflegalize -cell $_DFF_P_ x",
+            "techmap", "opt_expr -full", "opt_merge", "opt_clean",  # not `opt`: it would infer resets and enables again
+            "rename -wire t:$_DFF_P_", "techmap -map {folder}/registers.v", "opt_expr", "opt_merge", "opt_clean -purge",
+            "abc -liberty {folder}/lib.lib -script {folder}/abc -constr {folder}/constr"
+            + "".join([f" -D {period_ps:g}", *(f" -dont_use {c}" for c in cells if avoided(self.kit, c))]),
             "setundef -zero", "splitnets", "opt_clean -purge", "write_json {folder}/out.json",
         ]  # fmt: skip
-        return self._run(passes, script, SCRIPTS[script])
+        return self._run(top, passes, script, SCRIPTS[script])
 
     def _black_boxes(self) -> list[str]:
         # by pattern: parameters give a module other names
         return [f"blackbox {b} $paramod*{b}*" for b in self.boxes]
 
-    def _run(self, passes: list[str], what: str, script: str = "") -> dict[str, Any]:
+    def _reachable(self, top: str) -> str:
+        """The text of `top` and what it places, in the order it came: a module's key does not hang on its parents."""
+        found, work = {top}, [top]
+        while work:
+            names = set(re.findall(r"[A-Za-z_]\w*", self.chunks.get(work.pop(), ""))) & self.chunks.keys()
+            work += names - found
+            found |= names
+        return "\n".join(text for name, text in self.chunks.items() if name in found)
+
+    def _run(self, top: str, passes: list[str], what: str, script: str = "") -> dict[str, Any]:
+        text = self._reachable(top)
         key = hashlib.sha256(
             json.dumps(
-                [self.text, self.kit.library.digest, self.registers, passes, script, version("pyosys")]
+                [
+                    self.text,
+                    self.kit.library.digest,
+                    self.registers,
+                    self.drive,
+                    passes,
+                    script,
+                    version("pyosys"),
+                ]
             ).encode()
         ).hexdigest()
         kept = self.cache / f"{key}.json.gz"
         try:
-            return json.loads(gzip.decompress(kept.read_bytes()))  # type: ignore[no-any-return]
+            return dict(json.loads(gzip.decompress(kept.read_bytes())))
         except (OSError, EOFError, ValueError):
             pass
         with tempfile.TemporaryDirectory(prefix="tapeout-synth-") as name:
             folder = Path(name)
-            (folder / "d.v").write_text(self.text)
+            (folder / "d.v").write_text(text)
             (folder / "registers.v").write_text(self.registers)
+            (folder / "constr").write_text(self.drive)
             (folder / "abc").write_text(script.replace("; ", "\n") + "\n")
             if script:
                 (folder / "lib.lib").write_text(self.kit.library.text)
@@ -185,7 +226,7 @@ class Mapper:
             raw = out.read_bytes()
         self.cache.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, gzip.compress(raw, 3, mtime=0))
-        return json.loads(raw)  # type: ignore[no-any-return]
+        return dict(json.loads(raw))
 
 
 def _weight(cell: dict[str, Any]) -> int:

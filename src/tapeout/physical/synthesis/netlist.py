@@ -56,6 +56,7 @@ def from_json(data: Mapping[str, Any], top: str, library: Library) -> Module:
 
     by_type: dict[str, list[list[int]]] = {}
     placed = []
+    registers: dict[int, str] = {}
     for name, cell in module["cells"].items():
         kind, connections = cell["type"], cell["connections"]
         if kind.startswith("$") and not kind.startswith("$paramod"):
@@ -68,6 +69,11 @@ def from_json(data: Mapping[str, Any], top: str, library: Library) -> Module:
                 for p in library.cells[kind].pins
             ]
             by_type.setdefault(kind, []).append(row)
+            if library.cells[kind].flip_flop and not name.startswith("$"):
+                pins = list(library.cells[kind].pins)  # the register's name is that of what it drives
+                registers |= {
+                    row[pins.index(p.name)]: name.split("$_")[0] for p in library.cells[kind].outputs
+                }
         else:
             placed.append(Placed(name, kind, {p: bits(v) for p, v in connections.items()}))
     names: dict[int, str] = {}
@@ -76,16 +82,17 @@ def from_json(data: Mapping[str, Any], top: str, library: Library) -> Module:
         for i, bit in enumerate(net["bits"]):
             if isinstance(bit, int) and (bit not in names or names[bit].startswith("$")) and not hidden:
                 names[bit] = f"{name}[{i}]" if len(net["bits"]) > 1 else name
+    names |= registers
     ports = {
         d: {n: bits(p["bits"]) for n, p in module["ports"].items() if p["direction"] == d}
         for d in ("input", "output")
     }
-    pins = {k: np.array(v, dtype=np.int64) for k, v in sorted(by_type.items())}
+    cells = {k: np.array(v, dtype=np.int64) for k, v in sorted(by_type.items())}
     most = max(
-        [1, *(int(v.max()) for v in pins.values()), *(b for d in ports.values() for v in d.values() for b in v),
+        [1, *(int(v.max()) for v in cells.values()), *(b for d in ports.values() for v in d.values() for b in v),
          *(b for p in placed for v in p.ports.values() for b in v)]
     )  # fmt: skip
-    return Module(top, ports["input"], ports["output"], pins, placed, names, most + 1)
+    return Module(top, ports["input"], ports["output"], cells, placed, names, most + 1)
 
 
 @dataclass(frozen=True)

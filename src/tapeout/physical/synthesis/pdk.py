@@ -7,11 +7,25 @@ import tomllib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tapeout.errors import InputError, Phrase
 from tapeout.physical.synthesis.library import Library, load
 
 VARIABLE = "TAPEOUT_PDK"
+
+
+@dataclass(frozen=True)
+class Sram:
+    """Memory macros beside a library: area, constants of timing, energy per byte at sizes (KiB, pJ)."""
+
+    um2_per_bit: float
+    um2_source: str
+    clock_to_output_ps: float
+    setup_ps: float
+    timing_source: str
+    pj_per_byte: tuple[tuple[float, float], ...]
+    energy_source: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Known:
     clock_slew_ps: float
     clock_slew_source: str
     target_ps: float
+    sram: Sram
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +60,15 @@ class Kit:
 @lru_cache
 def known() -> dict[str, Known]:
     """The libraries known by name."""
-    table = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
-    return {
-        name: Known(name=name, **{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-        for name, one in table.items()
-    }
+    table: dict[str, dict[str, Any]] = tomllib.loads((Path(__file__).parent / "libraries.toml").read_text())
+    found = {}
+    for name, one in table.items():
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}
+        sram: dict[str, Any] = {
+            k: tuple(map(tuple, v)) if isinstance(v, list) else v for k, v in fields.pop("sram").items()
+        }
+        found[name] = Known(name=name, sram=Sram(**sram), **fields)
+    return found
 
 
 def folders() -> list[Path]:
