@@ -65,7 +65,9 @@ def test_instructions_follow_one_another(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lanes, word, banks", [(8, 64, 4), (4, 16, 8), (16, 32, 8), (32, 64, 8), (64, 64, 8), (16, 128, 2)])
+@pytest.mark.parametrize(
+    "lanes, word, banks", [(8, 64, 4), (4, 16, 8), (16, 32, 8), (32, 64, 8), (64, 64, 8), (16, 128, 2)]
+)
 def test_other_widths(lanes: int, word: int, banks: int) -> None:
     one = bench(lanes, word, banks)
     for seed in range(200):

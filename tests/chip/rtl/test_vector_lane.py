@@ -64,7 +64,9 @@ def test_sums_of_two_products() -> None:
     n = 60_000
     a, b = (bits(rng, 2 * n) for _ in range(2))
     tame = rng.random(2 * n) < 0.7
-    a = np.where(tame, (a & np.uint32(0x807FFFFF)) | (rng.integers(120, 132, 2 * n) << 23), a).astype(np.uint32)
+    a = np.where(tame, (a & np.uint32(0x807FFFFF)) | (rng.integers(120, 132, 2 * n) << 23), a).astype(
+        np.uint32
+    )
     second = rng.choice([VectorOp.MUL_SUB, VectorOp.MUL_ADD], n)
     op = np.stack([np.full(n, VectorOp.MUL_HOLD), second], 1).reshape(-1)
     at = np.cumsum(rng.choice([1, 1, 1, 2, 5], 2 * n)) - 1

@@ -77,7 +77,11 @@ class VectorBench(Block):
             connect(getattr(outer, f"{port.name}_request"), getattr(pad, f"request{k}"))
             if port.reads:
                 connect(getattr(pad, f"answer{k}"), getattr(outer, f"{port.name}_answer"))
-        m.d.comb += [self.ends.valid.eq(engine.done), self.error.eq(engine.error), self.cause.eq(engine.cause)]
+        m.d.comb += [
+            self.ends.valid.eq(engine.done),
+            self.error.eq(engine.error),
+            self.cause.eq(engine.cause),
+        ]
         return m
 
 
@@ -116,7 +120,9 @@ class Command:
         return instructions()[self.name].cycles(self.operands, geometry)
 
 
-def random_command(rng: np.random.Generator, name: str, largest: int = 90, rows: int | None = None) -> Command:
+def random_command(
+    rng: np.random.Generator, name: str, largest: int = 90, rows: int | None = None
+) -> Command:
     """Operands that do not overlap what is written, unless they are in the same place."""
     n = int(rng.choice([0, 1, 8, 32, 64, int(rng.integers(0, largest)), int(rng.integers(0, largest))]))
     n = min(n, largest)
@@ -133,7 +139,10 @@ def random_command(rng: np.random.Generator, name: str, largest: int = 90, rows:
             v["if"] = int(rng.integers(0, 3))
     elif name == "vwindow":
         v |= {"imm": imm, "per": int(rng.choice([1, 1, 2, 3, 40]))}
-        v |= {x: int(rng.choice([rng.integers(-9, n + 9), rng.integers(-(1 << 47), 1 << 47)])) for x in ("low", "high")}
+        v |= {
+            x: int(rng.choice([rng.integers(-9, n + 9), rng.integers(-(1 << 47), 1 << 47)]))
+            for x in ("low", "high")
+        }
     elif name in ("vtotal", "vgreatest"):
         out_bytes = 8
     elif name == "vrope":
@@ -156,7 +165,11 @@ def random_command(rng: np.random.Generator, name: str, largest: int = 90, rows:
     # three parts of the scratchpad; a, b and out each in its own
     part = KIB * 1024 // 3 // 32 * 32
     places = rng.permutation(3)
-    for x, size, where in (("a", a_bytes, places[0]), ("b", b_bytes, places[1]), ("out", out_bytes, places[2])):
+    for x, size, where in (
+        ("a", a_bytes, places[0]),
+        ("b", b_bytes, places[1]),
+        ("out", out_bytes, places[2]),
+    ):
         row = round_up(size, 32)
         stride = row + 32 * int(rng.integers(0, 3))
         if stride * count + row > part:
@@ -235,10 +248,18 @@ class Bench:
         receive = {"ends": len(commands)}
         if traffic:
             rng = np.random.default_rng(seed)
-            send["other_request"] = pack([int(x) for x in rng.integers(0, self.words, traffic)], self.address_bits)
+            send["other_request"] = pack(
+                [int(x) for x in rng.integers(0, self.words, traffic)], self.address_bits
+            )
             receive["other_answer"] = traffic
         accept = {"ends": 1.0, "other_answer": 0.8, "pad_answer": 1.0}
-        return self.sim.run(send, receive, offer={"command": offer, "other_request": 0.7, "pad_request": 1.0}, accept=accept, seed=seed)
+        return self.sim.run(
+            send,
+            receive,
+            offer={"command": offer, "other_request": 0.7, "pad_request": 1.0},
+            accept=accept,
+            seed=seed,
+        )
 
     def state(self, pad: NDArray[np.uint8]) -> State:
         """The ISA's state with this scratchpad."""

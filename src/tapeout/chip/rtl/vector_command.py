@@ -180,7 +180,11 @@ class VectorCommand(Block):
                     with m.Case(1):
                         m.d.comb += [x.op.eq(VectorOp.F32_TO_BF16), x.narrow.eq(1), p.length_out.eq(two)]
                     with m.Default():
-                        m.d.comb += [x.op.eq(VectorOp.E8M0_TO_F32), x.size.eq(Size.BYTE), p.length_a.eq(n[:bits])]
+                        m.d.comb += [
+                            x.op.eq(VectorOp.E8M0_TO_F32),
+                            x.size.eq(Size.BYTE),
+                            p.length_a.eq(n[:bits]),
+                        ]
             with m.Case(opcode("vtopk")):
                 m.d.comb += [
                     x.kind.eq(Kind.TOPK), x.count.eq(imm[:6]), operand.eq(imm[:6] >= n),

@@ -68,7 +68,11 @@ class VectorTake(Block):
         with m.If(self.x.ready):
             m.d.sync += valid.eq(self.x.valid)
             with m.If(self.x.valid):
-                m.d.sync += [held.eq(address), last.eq(self.x.payload.last), bad.eq(base[k] | address[k:].any())]
+                m.d.sync += [
+                    held.eq(address),
+                    last.eq(self.x.payload.last),
+                    bad.eq(base[k] | address[k:].any()),
+                ]
         value: Value = self.answer.payload
         for bit in reversed(range(self.offset_bits)):
             value = Mux(queue.o.payload[bit], value[32 << bit :], value[: 32 << bit])

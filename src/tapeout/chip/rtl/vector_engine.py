@@ -47,7 +47,11 @@ class VectorEngine(Block):
     """
 
     def __init__(self, core: spec.Core) -> None:
-        lanes, pad_bytes, word = core.vector_lanes, core.scratchpad.kibibytes * 1024, core.scratchpad.word_bytes
+        lanes, pad_bytes, word = (
+            core.vector_lanes,
+            core.scratchpad.kibibytes * 1024,
+            core.scratchpad.word_bytes,
+        )
         if lanes & (lanes - 1) or not 4 <= lanes <= 256:
             raise ValueError(f"{lanes} vector lanes, not a power of two from 4 to 256")
         self.lanes, self.pad_bytes, self.word_bytes = lanes, pad_bytes, word

@@ -30,7 +30,9 @@ from tapeout.chip.rtl.fall_through import FallThrough
 from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size, prepared
 from tapeout.numerics.formats import BLOCK
 
-FRACTION = (BLOCK - 1).bit_length()  # of the second operand's address: a pass may need part of a scale's block
+FRACTION = (
+    BLOCK - 1
+).bit_length()  # of the second operand's address: a pass may need part of a scale's block
 POSITION = REGISTER_BITS + 2  # bits of a position relative to a window's edge
 
 
@@ -96,7 +98,18 @@ class VectorFetch(Block):
             n: Signal(REGISTER_BITS, name=f"after_{n}", reset_less=True) for n in ("a", "b", "out", "rows")
         }
         strides = {n: Signal(REGISTER_BITS, name=n, reset_less=True) for n in ("sa", "sb", "so")}
-        names = ("n", "pad", "length_a", "length_b", "length_out", "check_a", "check_b", "half", "per", "large")
+        names = (
+            "n",
+            "pad",
+            "length_a",
+            "length_b",
+            "length_out",
+            "check_a",
+            "check_b",
+            "half",
+            "per",
+            "large",
+        )
         kept = {n: Signal(c[n].shape(), name=f"kept_{n}", reset_less=True) for n in names}
         low_row, high_row = (
             Signal(signed(POSITION), name=n, reset_less=True) for n in ("low_row", "high_row")
@@ -161,7 +174,9 @@ class VectorFetch(Block):
             if lanes * 4 > BLOCK:
                 block = (block + (crosses[i] & had_part))[: k - port]
             m.d.comb += [
-                queue.i.valid.eq(able & asked & Cat(free[:i] + [queues[1 - i].i.ready]).all() & self.step.ready),
+                queue.i.valid.eq(
+                    able & asked & Cat(free[:i] + [queues[1 - i].i.ready]).all() & self.step.ready
+                ),
                 queue.i.payload.eq(Cat(Const(0, self.address_bits - (k - port)), block)),
             ]
             outer = self.first if i == 0 else self.second
@@ -251,7 +266,9 @@ class VectorFetch(Block):
             next_token = ~start & ~of_token.any()
             for row, now, slot in ((low_row, low, c.b), (high_row, high, c.sb)):
                 value = Signal(signed(POSITION), name=f"{now.name}_next")
-                m.d.comb += value.eq(Mux(start, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed()))
+                m.d.comb += value.eq(
+                    Mux(start, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed())
+                )
                 m.d.sync += [row.eq(value), now.eq(value)]
             m.d.sync += of_token.eq(Mux(start | next_token, static["per"], of_token - 1))
         return m

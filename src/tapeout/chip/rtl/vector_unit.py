@@ -60,7 +60,10 @@ class VectorUnit(Block):
         ]
         m.d.sync += credit.eq(credit - gives + left)
         under_way = Signal(LATENCY)  # bit k: a result that was a beat k + 1 cycles ago
-        m.d.sync += under_way.eq(Cat(gives, under_way[:-1]))
+        taken = Signal(LATENCY)  # a result that leaves must not be seen by the class of the next instruction
+        for tap, latency in LATENCIES.items():
+            m.d.comb += taken[latency - 1].eq(self.tap[tap])
+        m.d.sync += under_way.eq(Cat(gives, (under_way & ~taken)[:-1]))
         words = []
         for i in range(self.lanes):
             lane, at = place(m, f"lane{i}", VectorLane()), slice(32 * i, 32 * i + 32)

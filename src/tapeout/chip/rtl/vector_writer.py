@@ -66,7 +66,11 @@ class VectorWriter(Block):
         rows = Signal(len(c.rows), reset_less=True)
         n, half = Signal(len(c.n), reset_less=True), Signal(16, reset_less=True)
         left = Signal(len(c.n), reset_less=True)
-        in_tail, odd, second = Signal(), Signal(), Signal()  # odd: the upper half of a pair; second: of a crossing
+        in_tail, odd, second = (
+            Signal(),
+            Signal(),
+            Signal(),
+        )  # odd: the upper half of a pair; second: of a crossing
 
         # the result on offer, and how many of its elements count
         valid = Mux(
@@ -94,9 +98,7 @@ class VectorWriter(Block):
         with m.If(reduce):
             m.d.comb += body.eq(self._repeated(Cat(self.reduce.payload, Const(0, 32))))
         with m.If(quantise):
-            m.d.comb += body.eq(
-                Mux(x.fp4, self._repeated(codes[: len(codes) // 2]), self._repeated(codes))
-            )
+            m.d.comb += body.eq(Mux(x.fp4, self._repeated(codes[: len(codes) // 2]), self._repeated(codes)))
 
         # its place
         at = Signal(k)
@@ -106,7 +108,9 @@ class VectorWriter(Block):
         for bit in range((BLOCK - 1).bit_length(), (4 * lanes - 1).bit_length()):
             step = 8 << bit
             turned = Signal(8 * w, name=f"turned{bit}")
-            m.d.comb += turned.eq(Mux(offset[bit], Cat(placed[8 * w - step :], placed[: 8 * w - step]), placed))
+            m.d.comb += turned.eq(
+                Mux(offset[bit], Cat(placed[8 * w - step :], placed[: 8 * w - step]), placed)
+            )
             placed = turned
         end = Signal(port + 2)
         m.d.comb += end.eq(offset + size)
@@ -167,7 +171,9 @@ class VectorWriter(Block):
         with m.If(takes & quantise):
             arrived: Value = self.codes.payload.scales
             if self.groups > 1:
-                arrived = Cat(Mux(count > BLOCK * g, arrived[8 * g : 8 * g + 8], 0) for g in range(self.groups))
+                arrived = Cat(
+                    Mux(count > BLOCK * g, arrived[8 * g : 8 * g + 8], 0) for g in range(self.groups)
+                )
             placed_scales = (arrived << Cat(Const(0, 3), filled))[:64]
             m.d.sync += [
                 scales.eq(Mux(filled.any(), scales, 0) | placed_scales),
@@ -186,7 +192,11 @@ class VectorWriter(Block):
         start = self.start
         row = Signal(k, name="row_next")
         m.d.comb += row.eq(Mux(start, c.out[:k], r["row"] + r["so"]))
-        rope, h, total = Mux(start, c.control.rope, x.rope), Mux(start, c.half, half), Mux(start, self._count(c), n)
+        rope, h, total = (
+            Mux(start, c.control.rope, x.rope),
+            Mux(start, c.half, half),
+            Mux(start, self._count(c), n),
+        )
         pairs = Mux(start, c.control.interleaved, x.interleaved)
         with m.If(row_ends | start):
             m.d.sync += [
