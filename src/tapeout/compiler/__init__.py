@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import Any
 
 _API = {
-    "compile": "tapeout.compiler.compile",
-    "image": "tapeout.compiler.image",
+    "compile": "tapeout.compiler.pipeline",
+    "image": "tapeout.compiler.memory_image",
     "Program": "tapeout.compiler.program",
     "Session": "tapeout.compiler.host",
 }

@@ -207,6 +207,8 @@ class Builder:
         """A vector instruction. `b`: a vector, with `per_row` one element a row, or a constant. `most`, `most_rows`:
         the greatest n and rows where they are scalars. For `vquantise` b is where the scales go."""
         size, lines = most or nominal(n), most_rows or nominal(rows)
+        if rows == 1:  # no strides: r0 does
+            sa = so = sb = 0
         operands: dict[str, Value] = dict(a=a, out=out, n=n, rows=rows, sa=sa, so=so)
 
         def rows_of(at: Ref, stride: int, bytes: int) -> tuple[Span, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tapeout.chip.isa.definition import REGISTER_MASK, REGISTERS, Engine, Instruction, encode, word
-from tapeout.compiler.ir import Calculate, Item, Loop, Mem, Op, Ref, Scalar, Value, named
+from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, Scalar, Value, named
 from tapeout.compiler.program import Operator
 from tapeout.compiler.synchronise import ENGINES, semaphore
 from tapeout.errors import DoesNotHold
@@ -198,11 +198,15 @@ class _Registers:
         for at, step, mark in fixes:
             assert step.instruction is not None
             target = {"target": mark.at} if step.kind == "skip" else {"end": mark.at}
-            self.code.words[at] = encode(word(step.instruction, **words[at], **target))
+            self.code.words[at] = encode(word(step.instruction, (), (), **{**words[at], **target}))
 
     def _restore(self, before: dict[Key, int], pinned: set[Key], touched: set[int]) -> None:
         """After a mark: what was known before the skip and not overwritten since."""
-        self.held = {k: r for k, r in before.items() if r not in touched}
+        self.held = {
+            k: r
+            for k, r in before.items()
+            if r not in touched and (k[0] == "c" or self.scalar.get(k[1], 0) not in {0, *touched})
+        }
         self.pinned = pinned
         taken = {*self.held.values(), *self.scalar.values()}
         self.free = [r for r in range(REGISTERS - 1, 0, -1) if r not in taken]
@@ -243,7 +247,7 @@ class _Registers:
     def _append_word(self, step: _Step, operands: dict[str, int]) -> None:
         assert step.instruction is not None
         self._append(
-            encode(word(step.instruction, step.wait, step.signal, **operands, **step.fields)), step.origin
+            encode(word(step.instruction, step.wait, step.signal, **{**operands, **step.fields})), step.origin
         )
 
     def _append(self, bits: int, origin: Operator) -> None:
@@ -269,7 +273,7 @@ class _Registers:
         operands = {"rd": register, "imm": number - (1 << 48) if number >> 47 else number}
         if key[0] == "p":
             operands["a"] = self.scalar[key[1]]
-        self._append(encode(word(named("add"), **operands)), step.origin)
+        self._append(encode(word(named("add"), (), (), **operands)), step.origin)
         return register
 
     def _take(self, i: int, step: _Step) -> int:

@@ -118,7 +118,10 @@ class Memory:
         step = tiles * (g.beat_bytes(format) + g.scale_bytes(format))
         blocks = -(-k // BLOCK)
         parts = -(-blocks * step // self.chunk_bytes)
-        return chunks(g, n, k, format, tiles, -(-blocks // max(parts, 1)))
+        # activations' scales start at multiples of 32 bytes, one byte a block
+        return chunks(
+            g, n, k, format, tiles, round_up(-(-blocks // parts), BLOCK_BYTES) if parts > 1 else blocks
+        )
 
     def matrix(
         self, tensor: Tensor, role: str, rows: tuple[int, int, int] | None = None, at: Mem | None = None,
@@ -180,6 +183,16 @@ class Memory:
             return at
 
         return self.once(("fill", value, size), make)
+
+    def indices(self, n: int) -> Mem:
+        """The numbers below n, one every 32 bytes."""
+
+        def make() -> Mem:
+            at = self.room("tables", 32 * n)
+            self.pack(at, "indices", n=n)
+            return at
+
+        return self.once(("indices", n), make)
 
     def regions(self, order: Sequence[str]) -> dict[str, Region]:
         """Every region's place: those named first, in that order."""

@@ -8,6 +8,7 @@ Kinds of `Pack` and their options:
   `spread` bytes, `add` added and `times` multiplied in FP32; zeros where there is no tensor.
 - rows: an embedding, BF16 as it is or FP32, a row every `row` bytes.
 - rotary: cos and sin of `positions` positions, a row every `row` bytes.
+- indices: the numbers below `n` as uint32, one every 32 bytes.
 - fill: `bytes` bytes of `value`.
 """
 
@@ -151,3 +152,10 @@ class _Maker:
     def fill(self, memory: U8, pack: Pack) -> None:
         """See the module."""
         memory[: pack.options["bytes"]] = pack.options["value"]
+
+    def indices(self, memory: U8, pack: Pack) -> None:
+        """See the module."""
+        n = pack.options["n"]
+        wide = np.zeros((n, 8), "<u4")
+        wide[:, 0] = np.arange(n)
+        memory[: 32 * n] = wide.reshape(-1).view(np.uint8)

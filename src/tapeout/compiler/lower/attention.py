@@ -1,0 +1,290 @@
+"""Attention of one key/value head after another (or all at once), tile by tile, as `numerics.attention` orders it.
+
+Scores and probabilities lie in rows of `tile` FP32, a row for each query head of each token; only the first n of a
+row, the 32-blocks of positions that some row sees, are worked on. The first tile that is seen comes in straight code,
+so that its loads can go ahead of their use; the others, if the sequence is that long, in a loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapeout.chip.isa.geometry import round_up
+from tapeout.compiler.ir import Mem, Ref, Scalar
+from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each
+from tapeout.compiler.program import CacheTensor
+from tapeout.numerics.attention import factor
+from tapeout.numerics.formats import BLOCK
+
+LOWEST = -3.4028234663852886e38  # FP32's; a running maximum starts from it, which no bit shows
+NEVER = -(1 << 30)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What attends: queries of `tokens` tokens, for `kv` heads of keys from head `first` on, `group` query heads for
+    each. `rows` are quantised queries [kv][token][group]. `sinks`: a logit in units of log2 for each of those
+    rows, 32 bytes apart; None without."""
+
+    rows: Rows
+    tokens: int
+    first: int
+    kv: int
+    group: int
+    scale: float
+    window: int | None
+    sinks: Ref | None
+
+    @property
+    def count(self) -> int:
+        """Rows."""
+        return self.kv * self.tokens * self.group
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Where a tile is: its first position, blocks and positions that are seen (n = 32·blocks), and the range of
+    positions that token 0 sees, relative to the first."""
+
+    first: Scalar
+    blocks: Scalar
+    n: Scalar
+    low: Scalar | int
+    high: Scalar
+
+
+@dataclass
+class _State:
+    """The running maximum, sum and output of each row, and buffers for one tile."""
+
+    m: Floats
+    total: Floats
+    out: Floats
+    t: Floats
+    p: Floats
+    c: Floats
+    g: Floats
+    part: Floats
+    codes: Rows
+    keys: Ref
+    key_scales: Ref
+    values: Ref
+    value_scales: Ref
+    factors: Floats
+
+
+def unit(c: Context) -> int:
+    """Positions whose scores one command makes."""
+    return min(c.tile, 8 * c.g.columns)
+
+
+def attend(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out: Floats) -> None:
+    """out [kv][token][group] of value channels, before the division by the sum's rows are laid out: see `Query`.
+    `position`: of token 0; `slot`: byte offset of the sequence's cache."""
+    b, tile, (keys, values) = c.builder, c.tile, c.cache[layer]
+    s = _buffers(c, q, keys, values, out)
+    shift, last = tile.bit_length() - 1, q.tokens - 1
+    end = b.scalar("shr", b.scalar("add", position, last), 5)  # the last block of 32 that is seen
+    end = b.scalar("add", end, 1)
+    low: Scalar | int = NEVER
+    start: Scalar
+    if q.window is None:
+        start = b.constant(0)
+    else:
+        low = b.scalar("sub", position, q.window - 1)
+        start = b.scalar("max", low, 0)
+        start = b.scalar("and", start, ~31 & ((1 << 40) - 1))
+    after = b.scalar("shl", b.scalar("add", b.scalar("shr", start, shift), 1), shift)  # the next tile's first
+    left = b.scalar("sub", b.scalar("shl", end, 5), after)
+    trips = b.scalar("shr", b.scalar("max", b.scalar("add", left, tile - 1), 0), shift)
+    high = b.scalar("add", position, 1)
+    stop = b.scalar("min", b.scalar("shr", after, 5), end)
+    _tile(c, q, s, layer, slot, _place(c, start, stop, low, high), True)
+    with b.loop(trips):
+        more = b.scalar("add", after, tile)
+        stop = b.scalar("min", b.scalar("shr", more, 5), end)
+        _tile(c, q, s, layer, slot, _place(c, after, stop, low, high), False)
+        b.scalar("add", after, tile, to=after)
+    each(c, "vreciprocal", s.total, s.total, q.count)
+    by_row(c, "vmul", s.out, s.out, q.count, s.total)
+
+
+def _place(c: Context, first: Scalar, stop: Scalar, low: Scalar | int, high: Scalar) -> _Tile:
+    b = c.builder
+    blocks = b.scalar("sub", stop, b.scalar("shr", first, 5))
+    n = b.scalar("shl", blocks, 5)
+    relative = low if isinstance(low, int) else b.scalar("sub", low, first)
+    return _Tile(first, blocks, n, relative, b.scalar("sub", high, first))
+
+
+def _buffers(c: Context, q: Query, keys: CacheTensor, values: CacheTensor, out: Floats) -> _State:
+    rows, tile = q.count, c.tile
+    wide = values.blocks * BLOCK
+    hb, vb = q.kv * keys.blocks, q.kv * values.blocks
+    units = tile // unit(c)
+    return _State(
+        m=c.floats("running maximum", rows, 1), total=c.floats("running sum", rows, 1), out=out,
+        t=c.floats("scores", rows, tile), p=c.floats("weighted", rows, tile), c=c.floats("correction", rows, 1),
+        g=c.floats("tile statistics", rows, 1), part=c.floats("tile output", rows, wide),
+        codes=c.rows("probabilities", rows, tile),
+        keys=c.work("keys", units * hb * unit(c) * BLOCK, 512), key_scales=c.work("key scales", units * hb * unit(c)),
+        values=c.work("values", vb * tile * BLOCK, 512), value_scales=c.work("value scales", vb * tile),
+        factors=c.floats("value factors", vb, tile),
+    )  # fmt: skip
+
+
+def _tile(c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, first: bool) -> None:
+    b, tile, rows = c.builder, c.tile, q.count
+    keys, values = c.cache[layer]
+    _load_keys(c, q, s, layer, slot, at, keys)
+    _load_values(c, q, s, layer, slot, at, values)
+    _scores(c, q, s, keys)
+
+    def over(name: str, out: Floats, a: Floats, count: int = rows, **more: object) -> None:
+        b.vector(
+            name, out.at, a.at, at.n, count, a.stride, out.stride, most=tile, **more  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    over("vmul", s.t, s.t, b=float(factor(q.scale)))
+    for h in range(q.kv if q.tokens > 1 else 1):  # with one token every row is of the same
+        count = q.tokens * q.group if q.tokens > 1 else rows
+        here = s.t.row(h * count)
+        b.vector(
+            "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=at.low, high=at.high,
+            imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
+        )  # fmt: skip
+    over("vgreatest", s.g, s.t)
+    if first and q.sinks is None:
+        each(c, "vmaximum", s.m, s.g, rows, LOWEST)
+    elif first:
+        old = Floats(q.sinks, 1, 32)  # type: ignore[arg-type]
+        each(c, "vmaximum", s.m, old, rows, s.g)
+        each(c, "vsub", s.c, old, rows, s.m)
+        each(c, "vexp2", s.c, s.c, rows)
+    else:
+        each(c, "vmaximum", s.g, s.m, rows, s.g)
+        each(c, "vsub", s.c, s.m, rows, s.g)
+        each(c, "vexp2", s.c, s.c, rows)
+        each(c, "vmul", s.total, s.total, rows, s.c)
+        each(c, "vmaximum", s.m, s.g, rows, s.g)
+    over("vsub", s.t, s.t, b=s.m.at, sb=s.m.stride, per_row=True)
+    over("vexp2", s.t, s.t)
+    part = s.out if first else s.part
+    _weigh(c, q, s, at, values, part)
+    over("vtotal", s.total if first else s.g, s.t)
+    if first and q.sinks is not None:
+        each(c, "vadd", s.total, s.c, rows, s.total)
+    elif not first:
+        each(c, "vadd", s.total, s.total, rows, s.g)
+        by_row(c, "vmul", s.out, s.out, rows, s.c)
+        each(c, "vadd", s.out, s.out, rows, s.part)
+
+
+def _load_keys(
+    c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, keys: CacheTensor
+) -> None:
+    """Keys as [unit][head][block][position]: each unit's command reads its blocks one after another."""
+    b, size = c.builder, unit(c)
+    units: Scalar | int = 1
+    if size < c.tile:
+        units = b.scalar("shr", b.scalar("add", at.n, size - 1), size.bit_length() - 1)
+    hb, most = q.kv * keys.blocks, c.tile // size
+    codes = b.scalar("add", slot, b.scalar("shl", at.first, 5))
+    b.load(
+        s.keys, Mem("cache", keys.codes + q.first * keys.code_strides[0], codes), size * BLOCK, hb,
+        keys.code_strides[1], units, size * BLOCK, size * BLOCK, most * hb * size * BLOCK, c.caches[layer],
+    )  # fmt: skip
+    scales = b.scalar("add", slot, at.first)
+    b.load(
+        s.key_scales, Mem("cache", keys.scales + q.first * keys.scale_strides[0], scales), size, hb,
+        keys.scale_strides[1], units, size, size, most * hb * size, c.caches[layer],
+    )  # fmt: skip
+
+
+def _load_values(
+    c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, values: CacheTensor
+) -> None:
+    """Values as [head][group of 32 channels][block of 32 positions][channel][position], scales as [head][group]."""
+    b = c.builder
+    vb, row = q.kv * values.blocks, values.code_strides[2]
+    scales = b.scalar("add", slot, at.first)
+    b.load(
+        s.value_scales, Mem("cache", values.scales + q.first * values.scale_strides[0], scales), at.n, vb,
+        values.scale_strides[1], 1, 0, c.tile, vb * c.tile, c.caches[layer],
+    )  # fmt: skip
+    codes = b.scalar("add", slot, b.scalar("mul", at.first, row))
+    b.transpose(
+        s.values, Mem("cache", values.codes + q.first * values.code_strides[0], codes), vb * BLOCK, at.blocks, row,
+        c.tile * BLOCK, BLOCK * row, BLOCK * BLOCK, vb * c.tile * BLOCK, c.caches[layer],
+    )  # fmt: skip
+    b.vector(
+        "vconvert", s.factors.at, s.value_scales, at.n, vb, c.tile, s.factors.stride, most=c.tile, kind=2
+    )
+
+
+def _scores(c: Context, q: Query, s: _State, keys: CacheTensor) -> None:
+    b, size = c.builder, unit(c)
+    beats, per = keys.blocks * size * BLOCK, q.tokens * q.group
+    for h in range(q.kv):
+        for first in range(0, per, c.g.rows):
+            here = min(c.g.rows, per - first)
+            for u in range(c.tile // size):
+                at = u * q.kv + h
+                row = h * per + first
+                x = q.rows.row(row)
+                b.matmul(
+                    x.at, x.scales, x.stride, s.keys + at * beats, s.key_scales + at * keys.blocks * size,
+                    s.t.row(row).at + 4 * u * size, s.t.stride, keys.blocks, here, size // c.g.columns, "mxint8",
+                    b.bank(),
+                )  # fmt: skip
+
+
+def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out: Floats) -> None:
+    """P·V: value scales go to the probabilities, channel group by channel group."""
+    b, per = c.builder, q.tokens * q.group
+    ones = c.tables["ones"]
+    for g in range(values.blocks):
+        for h in range(q.kv):
+            p, t = s.p.row(h * per), s.t.row(h * per)
+            factors = s.factors.row(h * values.blocks + g)
+            b.vector("vmul", p.at, t.at, at.n, per, t.stride, p.stride, factors.at, 0, most=c.tile)
+        b.vector(
+            "vquantise", s.codes.at, s.p.at, at.n, q.count, s.p.stride, s.codes.stride, s.codes.scales,
+            s.codes.stride, most=c.tile, format=1,
+        )  # fmt: skip
+        for h in range(q.kv):
+            w = s.values + (h * values.blocks + g) * c.tile * BLOCK
+            for first in range(0, per, c.g.rows):
+                here, row = min(c.g.rows, per - first), h * per + first
+                x = s.codes.row(row)
+                b.matmul(
+                    x.at, x.scales, x.stride, w, ones, out.row(row).at + 4 * g * BLOCK, out.stride, at.blocks,
+                    here, BLOCK // c.g.columns, "mxint8", b.bank(), most=c.tile // BLOCK,
+                )  # fmt: skip
+
+
+def slot_layout(heads: int, dim: int, value_dim: int, capacity: int, at: int) -> tuple[CacheTensor, CacheTensor, int]:  # fmt: skip
+    """Keys and values of one layer from byte `at` of a slot, and the byte after them.
+
+    Keys lie block by block, so that the positions of a block are one run; values position by position, because
+    `transpose` reads rows; scales of both a run for each block.
+    """
+    kb, vb = -(-dim // BLOCK), -(-value_dim // BLOCK)
+    key_codes = at
+    key_scales = key_codes + heads * kb * capacity * BLOCK
+    value_codes = round_up(key_scales + heads * kb * capacity, 64)
+    value_scales = value_codes + heads * vb * capacity * BLOCK
+    end = round_up(value_scales + heads * vb * capacity, 64)
+    keys = CacheTensor(
+        heads,
+        kb,
+        key_codes,
+        key_scales,
+        (kb * capacity * BLOCK, capacity * BLOCK, BLOCK),
+        (kb * capacity, capacity, 1),
+    )
+    row = heads * vb * BLOCK
+    values = CacheTensor(
+        heads, vb, value_codes, value_scales, (vb * BLOCK, BLOCK, row), (vb * capacity, capacity, 1)
+    )
+    return keys, values, end

@@ -1,0 +1,153 @@
+"""One entry of the program: embedding, layers, head."""
+
+from __future__ import annotations
+
+from tapeout.chip.isa.geometry import round_up
+from tapeout.compiler.host import LOGITS
+from tapeout.compiler.ir import Area, Mem, Ref
+from tapeout.compiler.lower.context import Context, Floats, each, quantise
+from tapeout.compiler.lower.experts import mixture
+from tapeout.compiler.lower.feed_forward import dense
+from tapeout.compiler.lower.grouped_query import grouped_query
+from tapeout.compiler.lower.norm import rms_norm
+from tapeout.compiler.lower.product import product, room
+from tapeout.compiler.memory import Matrix
+from tapeout.errors import InputError, Phrase
+from tapeout.model.architecture import Dense, GroupedQueryAttention, Tensor
+from tapeout.numerics.formats import SCALE_BIAS
+
+INDICES = 64  # of the table of small numbers: the most experts a token takes
+PIECE = 1024  # logits worked on at a time, at least
+
+
+def lower(c: Context) -> None:
+    """Append the whole entry to the builder."""
+    _start(c)
+    x = _embed(c)
+    rows = c.step.rows
+    for i, layer in enumerate(c.model.layers):
+        names = c.names(i)
+        c.builder.of(i, "input_norm")
+        h = rms_norm(c, x, rows, names["input_layernorm.weight"])
+        q = quantise(c, h, rows, "normalised codes")
+        if not isinstance(layer.attention, GroupedQueryAttention):
+            raise InputError(
+                c.model.name,
+                f"layer {i}",
+                Phrase(layer.attention.kind),
+                "grouped-query attention: no other is compiled",
+            )
+        y = grouped_query(c, q, i, layer.attention)
+        if layer.post_norms:
+            c.builder.of(i, "post_attention_norm")
+            y = rms_norm(c, y, rows, names["post_attention_layernorm.weight"], y)
+        c.builder.of(i, "residual")
+        each(c, "vadd", x, x, rows, y)
+        c.builder.of(i, "middle_norm")
+        name = "pre_feedforward_layernorm" if layer.post_norms else "post_attention_layernorm"
+        h = rms_norm(c, x, rows, names[f"{name}.weight"])
+        part = layer.feed_forward
+        if isinstance(part, Dense):
+            y = dense(c, quantise(c, h, rows, "normalised codes"), i, part)
+        else:
+            y = mixture(c, h, i, part)
+        if layer.post_norms:
+            c.builder.of(i, "post_feed_forward_norm")
+            y = rms_norm(c, y, rows, names["post_feedforward_layernorm.weight"], y)
+        c.builder.of(i, "residual")
+        each(c, "vadd", x, x, rows, y)
+    _head(c, x)
+
+
+def _start(c: Context) -> None:
+    """Arguments, and constants that every layer uses."""
+    b, step = c.builder, c.step
+    b.of(None, "start")
+    ones = c.memory.fill(SCALE_BIAS, 512)
+    c.tables["ones"] = c.work("ones", 512)
+    b.load(c.tables["ones"], ones, 512)
+    if c.model.experts_per_token:
+        k = c.model.experts_per_token
+        at = c.memory.indices(INDICES)
+        c.tables["indices"] = c.work("indices", 32 * k)
+        b.load(c.tables["indices"], at, 32 * k)
+    if step.sequences == 1:
+        c.positions = [b.argument(1, 64)]
+        c.slots = [b.scalar("mul", b.argument(2, 0), c.slot_bytes)]
+        return
+    table = c.work("step table", 2 * 4 * round_up(step.sequences, 16))
+    half = 4 * round_up(step.sequences, 16)
+    b.load(table, Mem("positions"), 4 * step.sequences)
+    b.load(table + half, Mem("slots"), 4 * step.sequences)
+    for i in range(step.sequences):
+        c.positions.append(b.read(table + 4 * i, 64))
+        c.slots.append(b.scalar("mul", b.read(table + half + 4 * i, 0), c.slot_bytes))
+
+
+def _embed(c: Context) -> Floats:
+    b, rows, n = c.builder, c.step.rows, c.model.hidden
+    b.of(None, "embedding")
+    tensor = next(t for t in c.model.tensors if t.role == "embedding")
+    bf16 = tensor.format == "bf16"
+    row = round_up((2 if bf16 else 4) * n, 64)
+
+    def make() -> Mem:
+        at = c.memory.room("embedding", row * tensor.shape[0])
+        c.memory.pack(at, "rows", [tensor], bf16=bf16, row=row)
+        return at
+
+    at = c.memory.once("embedding", make)
+    tokens = c.work("tokens", 4 * rows)
+    b.load(tokens, Mem("tokens"), 4 * rows)
+    x = c.floats("x", rows, n)
+    if bf16:
+        raw = c.work("embedding rows", row * rows)
+        b.gather(raw, at, row, tokens, rows, row, row, row * rows)
+        b.vector("vconvert", x.at, raw, n, rows, row, x.stride, kind=0)
+    else:
+        x = Floats(c.work("x", row * rows), n, row)
+        b.gather(x.at, at, row, tokens, rows, row, row, row * rows)
+    if c.model.embedding_scale != 1.0:
+        each(c, "vmul", x, x, rows, float(c.model.embedding_scale))
+    return x
+
+
+def _head(c: Context, x: Floats) -> None:
+    """Logits of each sequence's last token."""
+    b, step = c.builder, c.step
+    b.of(None, "final_norm")
+    names = {t.role: t for t in c.model.layer_tensors(None)}
+    rows = step.sequences
+    if step.tokens > 1:
+        assert c.count is not None
+        offset = b.scalar("mul", b.scalar("sub", c.count, 1), x.stride)
+        x = Floats(Ref(x.at.buffer, x.at.offset, offset), x.n, x.stride)
+    h = rms_norm(c, x, rows, names["norm"])
+    q = quantise(c, h, rows, "head codes")
+    b.of(None, "lm_head")
+    head: Tensor = names["embedding"] if c.model.tied_embeddings else names["lm_head"]
+    matrix = c.memory.matrix(head, "lm_head")
+    pitch = round_up(4 * c.model.vocabulary, 64)
+    area = Area("logits")
+    per = max(1, PIECE // max(matrix.commands[0][0].outputs, 1))
+    for first in range(0, len(matrix.commands), per):
+        commands = matrix.commands[first : first + per]
+        start, stop = commands[0][0].first, commands[-1][-1].first + commands[-1][-1].outputs
+        piece = Matrix(matrix.base, stop - start, matrix.k, matrix.format, commands, matrix.bytes)
+        y = c.floats("logits", rows, stop - start, room(c, stop - start))
+        shifted = Floats(Ref(y.at.buffer, y.at.offset - 4 * start), y.n, y.stride)
+        product(c, q, rows, piece, shifted)
+        if c.model.logit_softcap is not None:
+            cap = c.model.logit_softcap
+            each(c, "vmul", y, y, rows, 2.0 / cap)
+            each(c, "vsigmoid", y, y, rows)
+            each(c, "vmul", y, y, rows, 2.0)
+            each(c, "vsub", y, y, rows, 1.0)
+            each(c, "vmul", y, y, rows, float(cap))
+        b.store(
+            y.at, Mem("logits", 4 * start), 4 * (stop - start), rows, pitch, 1, 0, y.stride,
+            (rows - 1) * y.stride + 4 * (stop - start), area,
+        )  # fmt: skip
+
+
+__all__ = ["LOGITS", "lower"]

@@ -1,0 +1,78 @@
+"""One gated network, and what dense layers, shared experts and routed experts have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tapeout.compiler.ir import Ref, Scalar
+from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
+from tapeout.compiler.lower.gated import gated
+from tapeout.compiler.lower.product import product, room
+from tapeout.compiler.memory import Matrix
+from tapeout.model.architecture import Dense, Tensor
+
+
+def with_biases(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Matrices in order, and for each its bias (`module.bias`, or `name_bias` of a stack) or None."""
+    matrices = [t for t in tensors if t.matrix]
+    others = {t.name: t for t in tensors if not t.matrix}
+    return matrices, [
+        others.get(t.name.removesuffix("weight") + "bias", others.get(f"{t.name}_bias")) for t in matrices
+    ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows start:stop:step of a tensor: the gate's, the up projection's, or all of the down projection's."""
+
+    tensor: Tensor
+    bias: Tensor | None
+    rows: tuple[int, int, int]
+
+    @property
+    def n(self) -> int:
+        """Outputs."""
+        return len(range(*self.rows))
+
+
+def parts(tensors: list[Tensor], activation: str) -> tuple[Part, Part, Part]:
+    """Gate, up and down. Stacks of the clamped SwiGLU alternate rows of gate and up; others that have both in one
+    matrix have them in halves."""
+    matrices, biases = with_biases(tensors)
+    down = Part(matrices[-1], biases[-1], (0, matrices[-1].shape[-2], 1))
+    if len(matrices) == 3:
+        gate, up = (Part(m, b, (0, m.shape[-2], 1)) for m, b in zip(matrices[:2], biases[:2], strict=True))
+        return gate, up, down
+    both, bias, n = matrices[0], biases[0], matrices[0].shape[-2]
+    if activation == "clamped_swiglu":
+        return Part(both, bias, (0, n, 2)), Part(both, bias, (1, n, 2)), down
+    return Part(both, bias, (0, n // 2, 1)), Part(both, bias, (n // 2, n, 1)), down
+
+
+def network(
+    c: Context, x: Rows, rows: int, gate: Matrix, up: Matrix, down: Matrix, biases: tuple[Ref | None, ...],
+    activation: str, limit: float | None, plus: Scalar | None = None, out: Floats | None = None, prefetch: bool = True,
+) -> Floats:  # fmt: skip
+    """down(act(gate(x))·up(x)). `biases`: of gate, up, down, in the scratchpad; `plus`: see `product`."""
+    g = c.floats("gate", rows, gate.n, room(c, gate.n))
+    u = c.floats("up", rows, up.n, room(c, up.n))
+    for y, matrix, bias in ((g, gate, biases[0]), (u, up, biases[1])):
+        product(c, x, rows, matrix, y, plus, prefetch)
+        if bias is not None:
+            each(c, "vadd", y, y, rows, bias)
+    q = quantise(c, gated(c, activation, g, u, rows, limit), rows, "gated codes")
+    y = out or c.floats("network output", rows, down.n, room(c, down.n))
+    product(c, q, rows, down, y, plus, prefetch)
+    if biases[2] is not None:
+        each(c, "vadd", y, y, rows, biases[2])
+    return y
+
+
+def dense(c: Context, x: Rows, layer: int, part: Dense, role: str = "dense") -> Floats:
+    """The network of these tensors of a layer."""
+    tensors = [t for t in c.model.layer_tensors(layer) if t.role == role]
+    three = parts(tensors, part.activation)
+    c.builder.of(layer, role)
+    matrices = [c.memory.matrix(p.tensor, role, p.rows) for p in three]
+    biases = [None if p.bias is None else c.vector(p.bias, p.n, part=list(p.rows)) for p in three]
+    return network(c, x, c.step.rows, *matrices, tuple(biases), part.activation, part.limit)  # type: ignore[arg-type]

@@ -1,0 +1,170 @@
+"""Moves loads of constants forward, as far as there is room for what they bring and time on the memory port.
+
+Constants stream through rings in the scratchpad: one for weights at addresses known beforehand, one for weights of
+experts (whose loads wait for the router), one for vectors. Within a ring loads keep the order of their use, so that
+the oldest is always the next to be freed and nothing can lock up; between rings the load that is needed first goes
+first. A load goes in front of the first item that would start later than it could (`clock`), so a load that
+something waits for is not held up by one that nothing needs yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tapeout.chip.isa.definition import Engine
+from tapeout.chip.isa.geometry import Geometry, round_up
+from tapeout.compiler.clock import Clock, busy
+from tapeout.compiler.ir import Buffer, Calculate, Item, Loop, Op, Scalar, scalars, spans, walk
+from tapeout.errors import DoesNotHold
+
+
+@dataclass
+class Ring:
+    """`size` bytes from `base`; what is live in it, oldest first."""
+
+    base: int
+    size: int
+    live: deque[Buffer] = field(default_factory=deque)
+
+    def place(self, buffer: Buffer, freed: Mapping[Buffer, float]) -> float | None:
+        """Give `buffer` an address if there is room once what is freed has left: when the room is free, or None."""
+        after = 0.0
+        while self.live and self.live[0] in freed:
+            after = max(after, freed[self.live.popleft()])
+        need = round_up(buffer.size, buffer.align)
+        if not self.live:
+            at = round_up(self.base, buffer.align)
+            if at + need > self.base + self.size:
+                return None
+        else:
+            head = self.live[0].address
+            tail = self.live[-1].address + self.live[-1].size
+            at = round_up(tail, buffer.align)
+            if tail > head:
+                if at + need > self.base + self.size:
+                    at = round_up(self.base, buffer.align)
+                    if at + need > head:
+                        return None
+            elif at + need > head:
+                return None
+        buffer.address = at
+        self.live.append(buffer)
+        return after
+
+
+class _Order:
+    def __init__(self, items: list[Item], g: Geometry, rings: Mapping[str, Ring]) -> None:
+        self.items, self.g, self.rings = items, g, rings
+        self.clock = Clock(g)
+        self.result: list[Item] = []
+        self.waiting: dict[str, deque[tuple[int, Op]]] = {kind: deque() for kind in rings}
+        self.last: dict[Buffer, int] = {}
+        self.freed: dict[Buffer, float] = {}
+        self.room: dict[Buffer, float] = {}  # when the room of a freed-and-taken place is free
+        self.issued: set[Op] = set()
+        self.defined: set[Scalar] = set()
+        self.loader: dict[Buffer, Op] = {}
+
+    def run(self) -> list[Item]:
+        assigned = {i.rd for i in walk(self.items) if isinstance(i, Calculate)}
+        for i, item in enumerate(self.items):
+            if isinstance(item, Op) and item.prefetch:
+                buffer = self.target(item)
+                self.waiting[buffer.kind].append((i, item))
+                self.loader[buffer] = item
+            for one in walk([item]):
+                for (place, _, _), written in spans(one):
+                    if isinstance(place, Buffer) and place.kind in self.rings and not written:
+                        self.last[place] = i
+        self.assigned = assigned
+        ends: dict[int, list[Buffer]] = {}
+        for buffer, i in self.last.items():
+            ends.setdefault(i, []).append(buffer)
+        for i, item in enumerate(self.items):
+            if isinstance(item, Op) and item.prefetch:
+                continue
+            for one in walk([item]):
+                for (place, _, _), _ in spans(one):
+                    if isinstance(place, Buffer) and place in self.loader:
+                        self.force(self.loader[place])
+            self.fill(item)
+            done = self.clock.take(item)
+            self.result.append(item)
+            if isinstance(item, Calculate):
+                self.defined.add(item.rd)
+            for buffer in ends.get(i, ()):
+                self.freed[buffer] = done
+        return self.result
+
+    def target(self, op: Op) -> Buffer:
+        buffer = op.writes[0][0]
+        assert isinstance(buffer, Buffer)
+        return buffer
+
+    def ready(self, op: Op) -> bool:
+        """Its address is known."""
+        return all(s is None or s in self.defined for s in map(scalars, op.operands.values()))
+
+    def force(self, op: Op) -> None:
+        """Load it, and what comes before it in its ring, now."""
+        if op in self.issued:
+            return
+        queue = self.waiting[self.target(op).kind]
+        while op not in self.issued:
+            _, first = queue[0]
+            if not self.issue(first):
+                buffer = self.target(first)
+                raise DoesNotHold(
+                    f"compiler: {first.origin.name}: {buffer.size} bytes of {buffer.name} do not fit"
+                    f" the scratchpad's room for {buffer.kind} ({self.rings[buffer.kind].size} bytes)"
+                )
+
+    def issue(self, op: Op) -> bool:
+        """Load it now if there is room."""
+        buffer = self.target(op)
+        if buffer in self.room:
+            after = self.room[buffer]
+        else:
+            found = self.rings[buffer.kind].place(buffer, self.freed)
+            if found is None:
+                return False
+            after = self.room[buffer] = found
+        self.clock.take(op, after)
+        self.result.append(op)
+        self.issued.add(op)
+        self.waiting[buffer.kind].popleft()
+        return True
+
+    def fill(self, item: Item) -> None:
+        """Loads that can start before `item` does, the one needed first first; before a load of its own, only those
+        that are done by then."""
+        if isinstance(item, Loop):
+            return
+        while True:
+            begin = self.clock.start(item)
+            best: tuple[int, Op] | None = None
+            for kind, queue in self.waiting.items():
+                if not queue or not self.ready(queue[0][1]):
+                    continue
+                i, op = queue[0]
+                buffer = self.target(op)
+                if buffer not in self.room:
+                    found = self.rings[kind].place(buffer, self.freed)
+                    if found is None:
+                        continue
+                    self.room[buffer] = found
+                start = max(self.clock.free[Engine.LOAD], self.room[buffer])
+                if isinstance(item, Op) and item.engine == Engine.LOAD:
+                    start += busy(op, self.g)[0]
+                if start <= begin and (best is None or i < best[0]):
+                    best = (i, op)
+            if best is None or not self.issue(best[1]):
+                return
+
+
+def order(items: list[Item], g: Geometry, rings: Mapping[str, Ring]) -> tuple[list[Item], Clock]:
+    """The items with their prefetches moved and placed, and the clock at the end of them."""
+    o = _Order(items, g, rings)
+    return o.run(), o.clock

@@ -1,0 +1,245 @@
+"""compile: Model × ChipSpec × FormatPlan → Program, pass after pass.
+
+lower (an entry at a time) → allocate → order → synchronise → emit, with `check` between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tapeout.chip.isa.definition import WORD_BYTES, encode, word
+from tapeout.chip.isa.geometry import Geometry, round_up
+from tapeout.chip.spec import ChipSpec
+from tapeout.compiler.allocate import allocate
+from tapeout.compiler.builder import Builder
+from tapeout.compiler.check import check
+from tapeout.compiler.emit import Code, emit
+from tapeout.compiler.ir import EXPERTS, VECTORS, WEIGHTS, Area, Item, named, spans, walk
+from tapeout.compiler.lower.attention import slot_layout
+from tapeout.compiler.lower.context import Context, Step
+from tapeout.compiler.lower.entry import lower
+from tapeout.compiler.memory import Memory
+from tapeout.compiler.order import Ring, order
+from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, as_code, identity
+from tapeout.compiler.synchronise import synchronise
+from tapeout.errors import DoesNotHold, InputError, Phrase
+from tapeout.model.architecture import GroupedQueryAttention, Model
+from tapeout.numerics.plan import PRESETS, FormatPlan
+from tapeout.numerics.schedule import Schedule
+
+REGIONS = (
+    "tokens",
+    "positions",
+    "slots",
+    "chosen",
+    "logits",
+    "vectors",
+    "tables",
+    "embedding",
+    "weights",
+    "cache",
+)
+SHARE = 6  # a chunk of weights is at most this part of the scratchpad
+
+
+@dataclass
+class _Lowered:
+    step: Step
+    items: list[Item]
+    cycles: int
+    used: dict[str, float]
+
+
+def compile(
+    model: Model,
+    chip: ChipSpec,
+    plan: FormatPlan | str = "mxint8",
+    *,
+    context: int | None = None,
+    slots: int = 1,
+    prefill: Sequence[int] | None = None,
+    batches: Sequence[int] = (),
+) -> Program:
+    """A program that runs `model` on one core of `chip`.
+
+    `context`: positions that a sequence can have (the model's; less where the memory is too small for that).
+    `slots`: sequences that can be at work. `prefill`: tokens of the entries for prompts. `batches`: sequences of
+    the entries that decode several at a time. Raises InputError for what the chip cannot run, before anything runs.
+    """
+    if isinstance(plan, str) and plan not in PRESETS:
+        raise InputError("--formats", "", plan, f"one of {', '.join(PRESETS)}")
+    chosen = PRESETS[plan] if isinstance(plan, str) else plan
+    g = Geometry.of(chip.core)
+    _possible(model, chip, chosen, g)
+    positions = context or model.context
+    if not 0 < positions <= model.context:
+        raise InputError("context", "", positions, f"1 to {model.context} positions")
+    steps = [Step(1, 1), *(Step(n, 1) for n in prefill or ()), *(Step(1, n) for n in batches)]
+    longest = max(s.tokens for s in steps)
+    capacity = round_up(positions + longest + 128, 128)
+    cache, slot_bytes = _cache(model, capacity)
+    memory = Memory(model, chosen, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
+    _fixed(memory, model, steps, slots, slot_bytes)
+    schedule = Schedule()
+    done = [
+        _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes) for step in steps
+    ]
+    return _assemble(model, chip, chosen, schedule, memory, done, cache, positions, slots, slot_bytes)
+
+
+def _possible(model: Model, chip: ChipSpec, plan: FormatPlan, g: Geometry) -> None:
+    """Raise InputError for what no program can do on this chip."""
+    where = chip.name
+    if "mxint8" not in g.formats:
+        raise InputError(
+            where, "core.matrix.formats", list(g.formats), "mxint8 among them: attention needs it"
+        )
+    if plan.attention != "mxint8" or plan.cache != "mxint8":
+        raise InputError(
+            "--formats", plan.name, f"{plan.attention}, {plan.cache}", "mxint8 for attention and cache"
+        )
+    if g.columns not in (4, 8, 16, 32):
+        raise InputError(where, "core.matrix.columns", g.columns, "4, 8, 16 or 32 for a compiled program")
+    if g.word_bytes < 32 or g.word_bytes > 512:
+        raise InputError(
+            where, "core.scratchpad.word_bytes", g.word_bytes, "32 to 512 for a compiled program"
+        )
+    if model.hidden % 32:
+        raise InputError(model.name, "hidden_size", model.hidden, "a multiple of 32 for a compiled program")
+
+
+def _cache(model: Model, capacity: int) -> tuple[list[tuple[CacheTensor, CacheTensor]], int]:
+    found, at = [], 0
+    for i, layer in enumerate(model.layers):
+        a = layer.attention
+        if not isinstance(a, GroupedQueryAttention):
+            raise InputError(
+                model.name, f"layer {i}", Phrase(a.kind), "grouped-query attention: no other is compiled"
+            )
+        keys, values, at = slot_layout(a.kv_heads, a.head_dim, a.head_dim, capacity, at)
+        found.append((keys, values))
+    return found, round_up(at, 4096)
+
+
+def _fixed(memory: Memory, model: Model, steps: list[Step], slots: int, slot_bytes: int) -> None:
+    rows = max(s.rows for s in steps)
+    for region in ("tokens", "positions", "slots"):
+        memory.room(region, 4 * rows)
+    memory.room("chosen", 32 * rows)
+    memory.room("logits", round_up(4 * model.vocabulary, 64) * max(s.sequences for s in steps))
+    memory.room("cache", slots * slot_bytes)
+
+
+def _one(
+    model: Model, plan: FormatPlan, g: Geometry, memory: Memory, step: Step, capacity: int, tile: int,
+    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int,
+) -> _Lowered:  # fmt: skip
+    b = Builder(g)
+    areas = {i: Area(f"cache of layer {i}") for i in range(len(model.layers))}
+    c = Context(b, memory, model, plan, step, capacity, tile, cache, areas, slot_bytes)
+    if step.tokens > 1:
+        c.count = b.argument(3, step.tokens)
+    lower(c)
+    check(b.items)
+    top = allocate(b.items, 0)
+    rings = _rings(b.items, g, top, model, step)
+    items, clock = order(b.items, g, rings)
+    check(items, g)
+    synchronise(items, g.pad_bytes)
+    return _Lowered(
+        step, items, round(max(clock.now, *clock.free.values())), {e.name: t for e, t in clock.used.items()}
+    )
+
+
+def _rings(items: list[Item], g: Geometry, top: int, model: Model, step: Step) -> dict[str, Ring]:
+    """The scratchpad above the work buffers, dealt to vectors, experts and weights by what they need at least."""
+    largest = dict.fromkeys((VECTORS, EXPERTS, WEIGHTS), 0)
+    total = dict.fromkeys(largest, 0)
+    for item in walk(items):
+        for (place, _, _), written in spans(item):
+            kind = getattr(place, "kind", None)
+            if written and kind in largest:
+                largest[kind] = max(largest[kind], place.size + place.align)  # type: ignore[union-attr]
+                total[kind] += place.size  # type: ignore[union-attr]
+    start = round_up(top, 64)
+    room = g.pad_bytes - start
+    need = {kind: min(2 * size, total[kind] + 1024) for kind, size in largest.items()}
+    need[VECTORS] = min(max(need[VECTORS], 3 * largest[VECTORS] + 1024), total[VECTORS] + 1024)
+    if sum(need.values()) > room:
+        raise DoesNotHold(
+            f"scratchpad: {start} bytes of activations for {step.rows} tokens and {sum(need.values())} for weights,"
+            f" of {g.pad_bytes}"
+        )
+    spare = room - sum(need.values())
+    share = {VECTORS: 0.1, EXPERTS: 0.3 if need[EXPERTS] else 0.0}
+    share[WEIGHTS] = 1 - sum(share.values())
+    rings, at = {}, start
+    for kind, size in need.items():
+        size = (size + int(spare * share[kind])) // 64 * 64
+        rings[kind] = Ring(at, size)
+        at += size
+    return rings
+
+
+def _assemble(
+    model: Model, chip: ChipSpec, plan: FormatPlan, schedule: Schedule, memory: Memory, done: list[_Lowered],
+    cache: list[tuple[CacheTensor, CacheTensor]], context: int, slots: int, slot_bytes: int,
+) -> Program:  # fmt: skip
+    regions = memory.regions(REGIONS)
+
+    def base(name: str) -> int:
+        return regions[name].base
+
+    code = Code()
+    start = Operator(None, "start")
+    code.words = [encode(word(named("argument"), (), (), rd=1, index=0))] + [0] * len(done)
+    code.origin = [start] * (1 + len(done))
+    starts = []
+    for one in done:
+        starts.append(len(code.words))
+        emit(one.items, base, code)
+        code.words.append(encode(word(named("halt"), (), ())))
+        code.origin.append(start)
+    for i, at in enumerate(starts):
+        code.words[1 + i] = encode(word(named("branch"), (), (), **{"a": 1, "if": 0, "imm": i, "target": at}))
+    end = max(r.base + r.size for r in regions.values())
+    size = round_up(WORD_BYTES * len(code.words) + 4096, 64)
+    from tapeout.compiler.program import Region
+
+    regions["code"] = Region(round_up(end, 4096), size)
+    need = regions["code"].base + size
+    room = chip.memory.stacks * chip.memory.gibibytes_per_stack << 30
+    if need > room:
+        raise InputError(
+            model.name, "", Phrase(f"{need / 2**30:.1f} GiB: weights {regions['weights'].size / 2**30:.1f}, cache "
+            f"{regions['cache'].size / 2**30:.1f} for {slots} sequences of {context} positions"),
+            f"at most the {room / 2**30:.0f} GiB of {chip.name}",
+        )  # fmt: skip
+    operators = list(dict.fromkeys(code.origin))
+    number = {o: i for i, o in enumerate(operators)}
+    report: dict[str, Any] = {
+        "entries": [
+            {"tokens": d.step.tokens, "sequences": d.step.sequences, "cycles": d.cycles, "busy": d.used}
+            for d in done
+        ]
+    }
+    names = {1: "decode"}
+    return Program(
+        model=model.name, identity=identity(model), vocabulary=model.vocabulary, chip=chip, plan=plan,
+        schedule=schedule, code=as_code(code.words),
+        origin=np.array([number[o] for o in code.origin], np.int32), operators=tuple(operators), regions=regions,
+        recipe=tuple(memory.recipe),
+        entries=tuple(
+            Entry(
+                names.get(d.step.rows, f"{'prefill' if d.step.tokens > 1 else 'batch'} {d.step.rows}"), d.step.tokens,
+                d.step.sequences, d.cycles,
+            )
+            for d in done
+        ),
+        cache=tuple(cache), context=context, slots=slots, slot_bytes=slot_bytes,
+        tensors=tuple(memory.used.values()), report=report,
+    )  # fmt: skip
