@@ -96,7 +96,7 @@ def _default(name: str) -> Block | None:
 
 
 SMALL = ("fifo", "skid", "arbiter", "fall_through", "secded_encode", "secded_decode", "fp32_add_open")
-HEADING = f"{'block':34} {'um2':>10} {'cells':>8} {'flops':>7} {'ns':>7} {'GHz':>6}  critical path (register to register)"
+HEADING = f"{'block':34} {'um2':>10} {'cells':>8} {'flops':>7} {'ns':>7} {'GHz':>6}  path between registers"
 
 
 def table(spec: ChipSpec, where: object) -> list[Block]:

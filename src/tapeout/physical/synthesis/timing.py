@@ -1,7 +1,7 @@
 """Static timing of a flat mapped netlist, vectorised by level.
 
 Delays and output slews are bilinear in input slew and load, extrapolated beyond the tables, slews clipped at zero. Of
-several arcs into an output edge the latest arrival and the largest slew go on (and the earliest arrival for hold).
+several arcs into an output edge the latest arrival and the largest slew go on (for hold the earliest and the least).
 The load of a net is its input pins, plus `wire` per fanout if asked for. The clock is ideal: it arrives everywhere at
 0 with `clock_slew_ps`. Asynchronous pins start no path. These are OpenSTA's semantics for one corner, and the
 arrivals are held equal to its own in the tests.
@@ -213,15 +213,15 @@ def analyse(
     starts: dict[int, tuple[str, str | int]] = {}
     nodes = 2 * flat.nets
     registers, ports = np.full(nodes, NEVER), np.full(nodes, NEVER)
-    earliest, slew = np.full(nodes, np.inf), np.zeros(nodes)
+    earliest, slew, sharpest = np.full(nodes, np.inf), np.zeros(nodes), np.full(nodes, np.inf)
     for name, nets in flat.inputs.items():
         for i, net in enumerate(nets):
             if net > 1:
                 for edge in (RISE, FALL):
                     ports[2 * net + edge], earliest[2 * net + edge] = 0.0, 0.0
-                    slew[2 * net + edge] = input_slew_ps
+                    slew[2 * net + edge] = sharpest[2 * net + edge] = input_slew_ps
                 starts[int(net)] = ("", f"{name}[{i}]" if len(nets) > 1 else name)
-    _clocked(flat, tables, load, clock_slew_ps, registers, earliest, slew, starts)
+    _clocked(flat, load, clock_slew_ps, registers, earliest, slew, sharpest, starts)
     for where, module, pins in flat.macros:
         if module in macros:
             one = macros[module]
@@ -230,7 +230,7 @@ def analyse(
                     if net > 1 and level[net] == 0 and net not in starts:
                         node = [2 * net, 2 * net + 1]
                         registers[node] = earliest[node] = one.clock_to_output_ps
-                        slew[node] = one.output_slew_ps
+                        slew[node] = sharpest[node] = one.output_slew_ps
                         starts[int(net)] = (module, f"{where}.{pin}")
     tables.seal()
     delays = np.zeros(len(edges.source))
@@ -242,10 +242,16 @@ def analyse(
         delays[at] = delay
         np.maximum.at(registers, target, registers[source] + delay)
         np.maximum.at(ports, target, ports[source] + delay)
-        np.minimum.at(earliest, target, earliest[source] + delay)
-        out = tables.look_up(edges.slew[at], slew[source], load[target])
-        np.maximum.at(slew, target, np.where(np.isfinite(earliest[source]), out, 0.0))
-    ends = _ends(flat, slew, clock_slew_ps, macros, starts)
+        out = np.maximum(tables.look_up(edges.slew[at], slew[source], load[target]), 0.0)
+        reached = np.isfinite(earliest[source])
+        np.maximum.at(slew, target, np.where(reached, out, 0.0))
+        # the earliest arrivals have slews of their own: the least of those that come in
+        sharp = np.where(reached, sharpest[source], 0.0)
+        quick = tables.look_up(edges.delay[at], sharp, load[target])
+        np.minimum.at(earliest, target, earliest[source] + quick)
+        out = np.maximum(tables.look_up(edges.slew[at], sharp, load[target]), 0.0)
+        np.minimum.at(sharpest, target, np.where(reached, out, np.inf))
+    ends = _ends(flat, slew, sharpest, clock_slew_ps, macros, starts)
     return Timing(flat, load, registers, ports, earliest, slew, *ends, len(bounds) - 1, edges, delays, starts)
 
 
@@ -314,7 +320,7 @@ def _levels(flat: Flat, edges: _Edges) -> Index:
 
 
 def _clocked(
-    flat: Flat, tables: Tables, load: Real, clock_slew_ps: float, registers: Real, earliest: Real, slew: Real,
+    flat: Flat, load: Real, clock_slew_ps: float, registers: Real, earliest: Real, slew: Real, sharpest: Real,
     starts: dict[int, tuple[str, str | int]],
 ) -> None:  # fmt: skip
     """Arrivals at the outputs of flip-flops: clock to output at their load, the clock at 0."""
@@ -338,11 +344,13 @@ def _clocked(
         when = own.look_up(np.full(len(node), delay), x, load[node])
         np.maximum.at(registers, node, when)
         np.minimum.at(earliest, node, when)
-        np.maximum.at(slew, node, own.look_up(np.full(len(node), out_slew), x, load[node]))
+        out_slews = np.maximum(own.look_up(np.full(len(node), out_slew), x, load[node]), 0.0)
+        np.maximum.at(slew, node, out_slews)
+        np.minimum.at(sharpest, node, out_slews)
 
 
 def _ends(
-    flat: Flat, slew: Real, clock_slew_ps: float, macros: Mapping[str, MacroTiming],
+    flat: Flat, slew: Real, sharpest: Real, clock_slew_ps: float, macros: Mapping[str, MacroTiming],
     starts: Mapping[int, tuple[str, str | int]],
 ) -> tuple[Index, Real, Real, NDArray[np.bool_], list[str | int]]:  # fmt: skip
     """Endpoints: nodes, setup, hold, whether a port, name."""
@@ -380,7 +388,8 @@ def _ends(
                         found.append(np.zeros(len(node)))
                         continue
                     table.seal()
-                    found.append(table.look_up(which, np.full(len(node), clock_slew_ps), slew[node]))
+                    data = slew if kind == "setup" else np.where(np.isfinite(sharpest), sharpest, 0.0)
+                    found.append(table.look_up(which, np.full(len(node), clock_slew_ps), data[node]))
                 add(node, found[0], found[1], False, [int(n) for n in out[there]])
     for where, module, pins_of in flat.macros:
         if module in macros:
