@@ -36,6 +36,9 @@ class Operation:
     engine: str
     reads: list[Range]
     writes: list[Range]
+    taken: set[int] = field(
+        default_factory=set
+    )  # semaphores it waits for, which no other may signal meanwhile
 
 
 @dataclass
@@ -88,34 +91,39 @@ class Products:
         """low to high, both included."""
         return int(self.rng.integers(low, high + 1))
 
-    def settle(self, reads: list[Range], writes: list[Range], engine: str) -> list[int]:
-        """Semaphores that must come before an operation; loads, and products' writes, are in order among themselves."""
+    def settle(self, reads: list[Range], writes: list[Range], engine: str) -> list[Operation]:
+        """What must come before an operation; what an engine writes it writes in order."""
 
         def meet(some: list[Range], others: list[Range]) -> bool:
             return any(a < d and c < b for a, b in some for c, d in others)
 
+        full = len({x for o in self.open for x in (o.semaphore, *o.taken)}) > 12
         kept, waits = [], []
         for one in self.open:
             ordered = engine == one.engine
             clash = meet(reads, one.writes)
             clash |= (meet(writes, one.writes) or meet(writes, one.reads)) and not ordered
-            if clash or len(self.open) - len(waits) > 12:
-                waits.append(one.semaphore)
+            if clash or full:
+                waits.append(one)
             else:
                 kept.append(one)
         self.open = kept
-        if waits and (not engine or self.rng.random() < 0.5):
-            self.lines.append("sync wait=" + ",".join(map(str, waits)))
+        if waits and (not engine or full or self.rng.random() < 0.5):
+            self.lines.append("sync wait=" + ",".join(str(o.semaphore) for o in waits))
             return []
         return waits
 
     def issue(self, line: str, engine: str, reads: list[Range], writes: list[Range]) -> None:
         waits = self.settle(reads, writes, engine)
-        used = {o.semaphore for o in self.open} | set(waits)
+        taken = {x for o in waits for x in (o.semaphore, *o.taken)}
+        used = {x for o in self.open for x in (o.semaphore, *o.taken)} | taken
         s = next(int(x) for x in self.rng.permutation(16) if x not in used)
-        tail = f" wait={','.join(map(str, waits))}" if waits else ""
+        tail = f" wait={','.join(str(o.semaphore) for o in waits)}" if waits else ""
         self.lines.append(f"{line}{tail} signal={s}")
-        self.open.append(Operation(s, engine, reads, writes))
+        # only this engine has waited: for the others what it waited for ends with it
+        reads = [*reads, *(r for o in waits for r in o.reads)]
+        writes = [*writes, *(r for o in waits for r in o.writes)]
+        self.open.append(Operation(s, "" if waits else engine, reads, writes, taken))
 
     def load_or_store(self, name: str, area: Range, address: int) -> None:
         for register, value in ((1, 1), (2, area[0]), (3, area[1] - area[0]), (4, address)):

@@ -25,7 +25,7 @@ from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.matrix_activations import MatrixActivations, fetch_layout
 from tapeout.chip.rtl.matrix_command import MatrixCommand
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
-from tapeout.chip.rtl.matrix_results import MatrixResults, write_layout
+from tapeout.chip.rtl.matrix_results import MatrixResults, port_of, write_layout
 from tapeout.chip.rtl.matrix_weights import MatrixWeights
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.sequencer import CAUSE_BITS
@@ -38,12 +38,13 @@ FORMATS = ("mxfp4", "mxint8")
 def ports_of(g: Geometry) -> tuple[PadPort, ...]:
     """Weights go first: the engine takes a beat of them every cycle. The others need the scratchpad seldom."""
     line = max(g.beat_bytes(n) for n in g.formats)
+    scales = max(g.scale_bytes(n) for n in g.formats)
     return (
         PadPort("weights", max(line // g.word_bytes, 1), writes=False, urgent=True),
-        PadPort("scales", writes=False, queue=2),
+        PadPort("scales", max(scales // g.word_bytes, 1), writes=False, queue=2),
         PadPort("codes", writes=False),
         PadPort("row_scales", writes=False),
-        PadPort("results", reads=False),
+        port_of(g),
     )
 
 

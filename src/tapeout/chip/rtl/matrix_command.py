@@ -1,4 +1,4 @@
-"""The entrance of the matrix engine: a `matmul` is checked and becomes work for the parts that fetch, compute and write.
+"""The entrance of the matrix engine: a `matmul` is checked and becomes work for what fetches, computes and writes.
 
 | cycle | work |
 |---|---|

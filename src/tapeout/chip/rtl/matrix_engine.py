@@ -50,8 +50,8 @@ class MatrixEngine(Block):
 
     `results` carries columns × ways FP32 words (way-major: word way·columns + column is output
     tile·columns·ways + way·columns + column; with MXINT8 only way 0, the rest reads 0), with their row and
-    tile, row after row. `active`: a weight word was taken in this cycle; `issued`: the last one of a command; `wants_weights`,
-    `wants_activations`: it waited for one or the other.
+    tile, row after row. `active`: a weight word was taken in this cycle; `issued`: the last one of a command;
+    `wants_weights`, `wants_activations`: it waited for one or the other.
     """
 
     def __init__(
