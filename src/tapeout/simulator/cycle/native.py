@@ -61,7 +61,9 @@ class Settings(ctypes.Structure):
         *((n, ctypes.c_int64) for n in ("scalar", "multiply", "dispatch", "matrix_result", "matrix_loop")),
         *((n, ctypes.c_int64) for n in ("channels", "banks_per_channel", "row_bytes", "burst_bytes")),
         *((n, ctypes.c_int64) for n in ("t_burst", "t_row_miss", "t_row_cycle")),
-        *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh", "ports", "vector_port")),
+        *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh")),
+        *((n, ctypes.c_int64 * 2) for n in ("beat_bytes", "scale_bytes", "pitch")),
+        *((n, ctypes.c_int64) for n in ("ports", "vector_port")),
         *((n, ctypes.c_int64 * MAX_PORTS) for n in ("port_words", "port_urgent", "port_answers")),
     )
 
@@ -120,6 +122,8 @@ def settings(core: Core) -> Settings:
     s.rows, s.columns, s.ways, s.vector_lanes, s.tiles = g.rows, g.columns, g.ways, g.lanes, g.tiles
     s.scalar, s.multiply, s.dispatch = timing.SCALAR, timing.MULTIPLY, timing.DISPATCH
     s.matrix_result, s.matrix_loop = timing.MATRIX_RESULT, timing.MATRIX_LOOP
+    for k, name in enumerate(("mxfp4", "mxint8")):
+        s.beat_bytes[k], s.scale_bytes[k], s.pitch[k] = g.beat_bytes(name), g.scale_bytes(name), g.pitch(name)
     declared = ports(core)
     s.ports, s.vector_port = len(declared), [p.engine for p in declared].index(Engine.STORE)
     for k, p in enumerate(declared):

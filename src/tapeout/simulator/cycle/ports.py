@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Engine
+from tapeout.chip.isa.geometry import Geometry, power_of_two
 
 ANSWERS = 6  # reads that a port may have under way: one a cycle over the latency of a read, and one
 
@@ -22,4 +24,19 @@ class Port:
 
 def ports(core: spec.Core) -> list[Port]:
     """Those of a core."""
-    return [Port(Engine.SEQUENCER), Port(Engine.LOAD), Port(Engine.STORE)]
+    g = Geometry.of(core)
+    formats = [f for f in g.formats if f in ("mxfp4", "mxint8")]
+
+    def words(of: Callable[[str], int]) -> int:
+        return max(power_of_two(max(of(f) for f in formats)) // g.word_bytes, 1)
+
+    return [
+        Port(Engine.SEQUENCER),
+        Port(Engine.LOAD),
+        Port(Engine.MATRIX, words(g.beat_bytes), urgent=True),
+        Port(Engine.MATRIX, words(g.scale_bytes), answers=2),
+        Port(Engine.MATRIX),
+        Port(Engine.MATRIX),
+        Port(Engine.MATRIX, words(g.pitch)),
+        Port(Engine.STORE),
+    ]

@@ -71,6 +71,7 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t t_burst, t_row_miss, t_row_cycle, t_refresh_interval, t_refresh;
     /* the scratchpad's ports in the order of the core: the sequencer's, the load engine's, those of the matrix and
      * the vector engine, the store engine's; answers: reads a port may have under way */
+    int64_t beat_bytes[2], scale_bytes[2], pitch[2]; /* of mxfp4, of mxint8: `isa.geometry` */
     int64_t ports, vector_port, port_words[MAX_PORTS], port_urgent[MAX_PORTS], port_answers[MAX_PORTS];
 } settings;
 
