@@ -170,7 +170,9 @@ def test_dies_per_wafer_against_counting_one_by_one() -> None:
 
 @pytest.mark.parametrize(("spec", "watts"), [(H100, 700), (A100, 400), (B200, 1200)])
 def test_published_power_within_a_quarter(spec: ChipSpec, watts: float) -> None:
-    assert thermal_design_power(spec)[0] == pytest.approx(watts, rel=0.25)
+    """At the clock that their own pipelines, deeper than ours, are made for."""
+    deep = shipped().nominal().changed({"area.period.matrix": 0.45, "area.period.others": 0.45})
+    assert thermal_design_power(spec, deep)[0] == pytest.approx(watts, rel=0.25)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Area: from a chip's declaration to square millimetres, block by block, and the outline of the die.
 
-Logic of our blocks starts from cell area at N7 (tables/blocks.toml), is scaled by the ratio of the nodes'
-densities and divided by the placement utilisation; SRAM is bits over the macro density. Everything is
+Logic of our blocks is cell area as synthesised (`terms.cell_area`, tables/area.toml), taken to the node by the ratio
+of densities and divided by the placement utilisation; SRAM is bits over the macro density. Everything is
 vectorised over designs, and over samples of the tables (`tapeout.physical.views`).
 """
 
@@ -13,13 +13,20 @@ import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.spec import MEMORY_KINDS, NODES, PACKAGES, ChipSpec
+from tapeout.physical.terms import cell_area
 from tapeout.physical.views import Number, View, shipped
 
-ENGINES = 4  # load, matrix, vector, store: the clients of the scratchpad
+# Ports of the scratchpad (chip/rtl/core.py): sequencer, load and store both read and write; weights, their scales,
+# activations, their scales and two vector operands read; matrix and vector results write.
+READERS, WRITERS = 9, 5
+ANSWERS = 6  # that a reading port's queue holds
 ACCUMULATOR_BITS = 32
 ACCUMULATOR_SETS = 2  # one filled while the other is drained
 LEAST_TILES = 8  # output tiles that hide the FP32 adder's loop
-MESH_WHITESPACE = 0.03  # share lost between abutted blocks: channels, halos, decoupling cells
+QUANTISER_LANES = 32  # at most: a block of the MX formats
+REDUCER_LANES = 16  # at most: partial sums of the reducer
+TOPK_ENTRIES = 8
+ROUTER_PORTS, ROUTER_DEPTH = 5, 4  # of a mesh router: four neighbours and the core; flits a port holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,89 +61,152 @@ class Area:
 
 
 def logic_factor(d: Designs, view: View) -> Number:
-    """Square millimetres on the die for each square millimetre of N7 cell area."""
+    """Square millimetres on the die for each square millimetre of cell area in ASAP7."""
     density = view.pick("nodes", NODES, d.node, "logic_density", "MTr/mm2")
     utilisation = view.pick("nodes", NODES, d.node, "gate_utilisation", "1")
-    return view.get("nodes.N7.logic_density", "MTr/mm2") / density / utilisation
+    seven = view.get("blocks.area.asap7_density", "MTr/mm2") * view.get("blocks.area.fit", "1")
+    return seven / density / utilisation
+
+
+def ways(d: Designs) -> Number:
+    """Outputs that a unit works on at once."""
+    return np.where(d.has_format("mxfp4") & d.double_rate_fp4, 2, 1)
 
 
 def unit_area(d: Designs, view: View) -> Number:
-    """N7 cell area of one dot-product unit, mm²: the widest format it takes, and what further modes add."""
-    base: Number = 0.0
-    for form in ("mxfp4", "mxint8", "mxfp8"):
-        one = view.get(f"blocks.unit.{form}", "mm2")
-        base = np.where(d.has_format(form), np.maximum(base, one), base)
-    wide = d.has_format("mxint8") | d.has_format("mxfp8")
-    double = d.has_format("mxfp4") & d.double_rate_fp4 & wide
-    extra = view.get("blocks.unit.double_rate", "1") * double
-    extra = extra + view.get("blocks.unit.bf16_passes", "1") * d.has_format("bf16")
-    # MXFP4 twice a cycle without an 8-bit multiplier to split takes a second multiplier array.
-    alone = d.has_format("mxfp4") & d.double_rate_fp4 & ~wide
-    return base * (1 + extra) * np.where(alone, 2, 1) * d.lanes / 32
+    """Cell area of one dot-product unit, mm². What the RTL lacks (MXFP8, BF16) is added in proportion."""
+    eight = d.has_format("mxint8") | d.has_format("mxfp8")
+    base = cell_area(
+        view, "dot_unit", mxfp4=d.has_format("mxfp4") * 1, mxint8=eight * 1, ways=ways(d), lanes=d.lanes
+    )
+    extra = view.get("blocks.unit.mxfp8", "1") * d.has_format("mxfp8")
+    return base * (1 + extra + view.get("blocks.unit.bf16_passes", "1") * d.has_format("bf16"))
+
+
+def tiles(d: Designs) -> Number:
+    """Output tiles in flight. While weights stream past the activations that the rows hold, the next activations
+    are loaded a row a cycle, so full rate takes as many as there are rows; a power of two."""
+    return 2 ** np.ceil(np.log2(np.maximum(d.rows, LEAST_TILES)))
 
 
 def accumulator_area(d: Designs, view: View) -> Number:
-    """N7 cell area of one unit's accumulators, mm². While weights stream past the activations that the rows hold,
-    the next activations are loaded a row a cycle, so full rate takes as many output tiles in flight as there
-    are rows. In flip-flops, or in a register file where that is smaller."""
-    ways = np.where(d.has_format("mxfp4") & d.double_rate_fp4, 2, 1)
-    bits = ACCUMULATOR_SETS * np.maximum(d.rows, LEAST_TILES) * ways * ACCUMULATOR_BITS
-    file = view.get("blocks.area.register_file", "mm2") + bits * view.get(
+    """Cell area of one unit's accumulators, mm²: in flip-flops, or in a register file where that is smaller."""
+    depth = ACCUMULATOR_SETS * tiles(d)
+    flops = cell_area(view, "accumulator_file", depth=depth, ways=ways(d))
+    file = view.get("blocks.area.register_file", "mm2") + depth * ways(d) * ACCUMULATOR_BITS * view.get(
         "blocks.area.register_file_bit", "mm2"
     )
-    return np.minimum(bits * view.get("blocks.area.accumulator_bit", "mm2"), file)
+    return np.minimum(flops, file)
 
 
-def sram_area(kibibytes: Number, d: Designs, view: View) -> Number:
-    """Macro area of `kibibytes` KiB with SECDED, mm²."""
-    megabits = kibibytes * 1024 * 8 / 1e6 * view.get("blocks.area.secded", "1")
-    return megabits / view.pick("nodes", NODES, d.node, "sram_density", "Mb/mm2")
+def edge_area(d: Designs, view: View) -> Number:
+    """Cell area of one core's matrix engine beside its units and accumulators, mm²."""
+    four, eight = d.has_format("mxfp4") * 1, (d.has_format("mxint8") | d.has_format("mxfp8")) * 1
+    column = cell_area(view, "weight_column", mxfp4=four, mxint8=eight, ways=ways(d), lanes=d.lanes)
+    row = cell_area(view, "activation_row", lanes=d.lanes)
+    control = cell_area(view, "matrix_engine", rows=d.rows, columns=d.columns, tiles=tiles(d), ways=ways(d))
+    front = cell_area(
+        view, "matrix_front", rows=d.rows, columns=d.columns, word_bytes=d.scratchpad_word_bytes
+    )
+    return d.rows * row + d.columns * column + control + front
+
+
+def vector_area(d: Designs, view: View) -> Number:
+    """Cell area of one core's vector engine, mm²: lanes, their queue, quantiser, reducer and top-k."""
+    return (
+        d.vector_lanes * cell_area(view, "vector_lane")
+        + cell_area(view, "vector_unit", lanes=d.vector_lanes)
+        + cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
+        + cell_area(view, "reducer", lanes=np.minimum(d.vector_lanes, REDUCER_LANES))
+        + cell_area(view, "topk", k=TOPK_ENTRIES)
+    )
+
+
+def control_area(d: Designs, view: View) -> Number:
+    """Cell area of one core's sequencer, load and store engines, memory port, host interface and counters, mm²."""
+    shape = {"port_bytes": d.port_bytes, "word_bytes": d.scratchpad_word_bytes, "outstanding": d.outstanding}
+    moving = cell_area(view, "dma_load", **shape) + cell_area(view, "dma_store", **shape)
+    port = cell_area(view, "memory_port", port_bytes=d.port_bytes)
+    sequencer = cell_area(view, "sequencer", port_bytes=d.port_bytes)
+    return moving + port + sequencer + cell_area(view, "host") + cell_area(view, "counters")
+
+
+def router_area(d: Designs, view: View) -> Number:
+    """Cell area of a router of the mesh, mm²: a queue for each port, and a crossbar as the scratchpad's."""
+    bits = 8 * d.noc_bytes_per_cycle
+    queue = cell_area(view, "fifo", width=bits, depth=ROUTER_DEPTH)
+    crossbar = bits * (ROUTER_PORTS - 1) * view.get("area.scratchpad.write_bit", "mm2")
+    return ROUTER_PORTS * (queue + crossbar)
+
+
+def sram_area(kibibytes: Number, d: Designs, view: View, macros: Number = 1) -> Number:
+    """Area of `kibibytes` KiB with SECDED in `macros` macros, mm². The density of the tables is that of large ones;
+    decoders, sense amplifiers and control take more of a small one."""
+    bits = kibibytes * 1024 * 8 * view.get("blocks.area.secded", "1")
+    placed = view.get("blocks.area.sram_utilisation", "1")
+    small = 1 + np.sqrt(view.get("blocks.area.sram_periphery", "count") * macros / bits)
+    return bits / 1e6 * small / placed / view.pick("nodes", NODES, d.node, "sram_density", "Mb/mm2")
+
+
+def scratchpad_logic(d: Designs, view: View) -> Number:
+    """Cell area of one core's scratchpad beside its macros, mm²: banks with SECDED, crossbar, answer queues."""
+    word, banks = d.scratchpad_word_bytes, d.scratchpad_banks
+    # A block of weights for each column and cycle, FP32 words for two operands of the vector lanes, a word for others.
+    weights = np.minimum(2 ** np.ceil(np.log2(np.maximum(d.columns * d.lanes / word, 1))), banks)
+    lanes = np.minimum(np.ceil(d.vector_lanes * 4 / word), banks)
+    crossbar = cell_area(
+        view,
+        "scratchpad",
+        banks=banks,
+        word_bytes=word,
+        readers=READERS,
+        writers=WRITERS,
+        queued=ANSWERS * (weights + 2 * lanes + READERS - 3),
+    )
+    return banks * cell_area(view, "scratchpad_bank", word_bytes=word) + crossbar
 
 
 def scratchpad_area(d: Designs, view: View) -> Number:
     """Scratchpad of one core: macros, banks' control, crossbar; mm²."""
-    control = d.scratchpad_banks * view.get("blocks.area.bank", "mm2")
-    bits = d.scratchpad_banks * d.scratchpad_word_bytes * 8 * ENGINES
-    crossbar = bits * view.get("blocks.area.crossbar_bit", "mm2")
-    return sram_area(d.scratchpad_kibibytes, d, view) + (control + crossbar) * logic_factor(d, view)
+    macros = sram_area(d.scratchpad_kibibytes, d, view, d.scratchpad_banks)
+    return macros + scratchpad_logic(d, view) * logic_factor(d, view)
 
 
 def area(chips: Designs | ChipSpec, view: View | None = None) -> Area:
     """Area of one die of each chip, mm²."""
     d, view = as_designs(chips), view or shipped().nominal()
     logic, cores = logic_factor(d, view), d.cores / d.dies
-
-    def block(name: str) -> Number:
-        return view.get(f"blocks.area.{name}", "mm2") * logic
-
-    edges = (d.rows * block("activation_row") + d.columns * block("weight_column")) * d.lanes / 32
-    requests = d.outstanding * block("request") + d.port_bytes * block("port_byte")
+    units = d.rows * d.columns
     lanes = (d.scale_up_lanes + d.scale_out_lanes) / d.dies
     serdes = np.where(
         d.gigabits_per_lane > 112,
         view.get("links.serdes224.area", "mm2"),
         view.get("links.serdes112.area", "mm2"),
     )
-    small = d.cores == 1
+
+    def block(name: str) -> Number:
+        return view.get(f"blocks.area.{name}", "mm2") * logic
+
     parts = {
-        "matrix": cores * (d.rows * d.columns * unit_area(d, view) * logic + edges),
-        "accumulators": cores * d.rows * d.columns * accumulator_area(d, view) * logic,
-        "vector": cores * d.vector_lanes * block("vector_lane"),
+        "matrix": cores * (units * unit_area(d, view) + edge_area(d, view)) * logic,
+        "accumulators": cores * units * accumulator_area(d, view) * logic,
+        "vector": cores * vector_area(d, view) * logic,
         "scratchpad": cores * scratchpad_area(d, view),
-        "sequencer": cores * (block("sequencer") + requests),
-        "noc": cores * d.noc_bytes_per_cycle * block("router_byte"),
+        "sequencer": cores * control_area(d, view) * logic,
+        "noc": np.where(d.cores > 1, cores * router_area(d, view) * logic, 0.0),
         "memory_phy": d.stacks
         / d.dies
         * view.pick("memories", MEMORY_KINDS, d.memory_kind, "phy_area", "mm2"),
         "serdes": lanes * serdes,
         "die_to_die": die_to_die_edge(d, view) * view.get("links.ucie.area_per_mm", "mm2"),
-        "misc": np.where(small, block("management_small"), block("management") / d.dies),
+        "misc": np.where(d.cores == 1, block("management_small"), block("management") / d.dies),
     }
-    used = sum(parts.values())
+    # Scan, BIST and the clock tree: a share of the logic they serve.
     dft = view.get("packaging.die.dft_area", "1")
-    misc = parts["misc"] + dft * (parts["matrix"] + parts["vector"] + parts["sequencer"] + parts["noc"])
-    used = used + misc - parts["misc"]
-    return Area(**{**parts, "misc": misc}, whitespace=MESH_WHITESPACE / (1 - MESH_WHITESPACE) * used)
+    tested = ("matrix", "accumulators", "vector", "sequencer", "noc")
+    parts["misc"] = parts["misc"] + dft * sum(parts[name] for name in tested)
+    between = view.get("packaging.die.top_level", "1")
+    return Area(**parts, whitespace=between / (1 - between) * sum(parts.values()))
 
 
 def die_to_die_edge(d: Designs, view: View) -> Number:

@@ -9,6 +9,7 @@ import numpy as np
 from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.spec import MATRIX_FORMATS, MEMORY_KINDS, NODES, ChipSpec
 from tapeout.physical.area import Area, area
+from tapeout.physical.clock import logic_energy
 from tapeout.physical.views import Number, View, shipped
 
 LINK_IDLE_SHARE = 0.8  # SerDes draw nearly their full power whenever the link is up
@@ -40,7 +41,7 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
     """Energy coefficients of each chip. `areas`: its area, if already known (distances follow from it)."""
     d, view = as_designs(chips), view or shipped().nominal()
     a = area(d, view) if areas is None else areas
-    logic = view.pick("nodes", NODES, d.node, "energy_scale", "1")
+    logic = logic_energy(d, view)
     sram = view.pick("nodes", NODES, d.node, "sram_energy_scale", "1")
     wire = view.pick("nodes", NODES, d.node, "wire_energy", "J/byte/mm")
     real = view.get("blocks.energy.glitch_and_wire", "1")

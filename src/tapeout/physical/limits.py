@@ -9,8 +9,9 @@ import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.spec import MEMORY_KINDS, PACKAGES, ChipSpec
-from tapeout.errors import DoesNotHold
+from tapeout.errors import DoesNotHold, InputError
 from tapeout.physical.area import Area, area, interposer_area, outline
+from tapeout.physical.clock import clock_limit
 from tapeout.physical.energy import energy
 from tapeout.physical.power import design_activity, power
 from tapeout.physical.views import Number, View, shipped
@@ -36,8 +37,8 @@ def limits(
     max_watts: Number | None = None,
     areas: Area | None = None,
 ) -> dict[str, Limit]:
-    """Every limit by name: reticle, edge, memory_beachfront, link_beachfront, stack_capacity, interposer, power,
-    heat_flux. `max_watts`: of the package, the limit of liquid cooling if absent."""
+    """Every limit by name: clock, reticle, edge, memory_beachfront, link_beachfront, stack_capacity, interposer,
+    power, heat_flux. `max_watts`: of the package, the limit of liquid cooling if absent."""
     d, view = as_designs(chips), view or shipped().nominal()
     a = area(d, view) if areas is None else areas
     o = outline(d, view, a.total)
@@ -48,6 +49,7 @@ def limits(
     watts = drawn.total * view.get("board.power.design_margin", "1")
     die_watts = drawn.total - drawn.memory / 2 - drawn.conversion  # half of it in the stacks
     return {
+        "clock": Limit(d.clock_ghz, clock_limit(d, view), "GHz"),
         "reticle": Limit(a.total, long * short, "mm²"),
         "edge": Limit(o.height, long, "mm"),
         "memory_beachfront": Limit(o.memory_needed, o.memory_has, "mm"),
@@ -81,6 +83,7 @@ def problems(spec: ChipSpec, view: View | None = None, max_watts: float | None =
     stacks = -(-spec.memory.stacks // spec.dies)
     lanes = (spec.links.scale_up_lanes + spec.links.scale_out_lanes) / spec.dies
     words = {
+        "clock": f"the clock is {{needs:.2f}} GHz; the pipelines reach {{has:.2f}} in {spec.node}",
         "reticle": "the die takes {needs:,.0f} mm²; a reticle has {has:,.0f}",
         "edge": "the die is {needs:.1f} mm long; a reticle has {has:.0f}",
         "memory_beachfront": f"{stacks} {kind} {_noun(kind, stacks)}{per_die} need {{needs:.0f}} mm of beachfront; "
@@ -101,7 +104,11 @@ def problems(spec: ChipSpec, view: View | None = None, max_watts: float | None =
 
 def check(spec: ChipSpec, view: View | None = None, max_watts: float | None = None) -> None:
     """Raise DoesNotHold, in the field's words, if `spec` cannot be built: the first limit that is broken, and how
-    many more are."""
+    many more are. A clock that the node cannot make is an InputError."""
+    clock = limits(spec, view, max_watts)["clock"]
+    if np.any(clock.broken):
+        most = float(np.ravel(clock.has)[0])
+        raise InputError(spec.name, "clock_ghz", spec.clock_ghz, f"at most {most:.2f} in {spec.node}")
     found = problems(spec, view, max_watts)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -53,15 +53,21 @@ def _matrix_engine(*, rows: Any, columns: Any, tiles: Any, ways: Any) -> dict[st
     }
 
 
-def _scratchpad(*, banks: Any, word_bytes: Any, ports: Any, words: Any) -> dict[str, Any]:
-    """Crossbar and answer queues. `words`: of all ports together."""
+def _matrix_front(*, rows: Any, columns: Any, word_bytes: Any) -> dict[str, Any]:
+    """Fetch of operands and writing of results: buffers of a beat of weights, of a word, of a row of results."""
+    return {"column": columns, "word_byte": word_bytes, "row": rows, "fixed": 1}
+
+
+def _scratchpad(*, banks: Any, word_bytes: Any, readers: Any, writers: Any, queued: Any) -> dict[str, Any]:
+    """Crossbar and answer queues. `readers`, `writers`: ports; `queued`: words that all queues hold."""
     bits = 8 * word_bytes
     return {
-        "crossbar_bit": banks * ports * bits,
+        "write_bit": banks * writers * bits,
+        "read_bit": banks * readers * bits,
         "bank_bit": banks * bits,
-        "queue_bit": words * bits,
-        "arbiter": banks * ports,
-        "port": ports,
+        "queue_bit": queued * bits,
+        "arbiter": banks * (readers + writers),
+        "fixed": 1,
     }
 
 
@@ -98,6 +104,7 @@ TERMS: dict[str, Terms] = {
     "activation_row": _per("lanes", "lane"),
     "accumulator_file": _accumulator_file,
     "matrix_engine": _matrix_engine,
+    "matrix_front": _matrix_front,
     "function_unit": _one,
     "vector_lane": _one,
     "vector_unit": _per("lanes", "lane"),

@@ -22,6 +22,7 @@ from tapeout.workload.operators import Step
 from tapeout.workload.parallelism import Parallelism
 
 LIMITS = {
+    "clock": "clock, against the pipelines at this node",
     "reticle": "die area, against the reticle",
     "edge": "long edge, against the reticle",
     "memory_beachfront": "edge for memory",

@@ -6,10 +6,11 @@ up. Sizes are those that take seconds; the fit carries them further, and its lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tapeout.chip.rtl.block import Block
+from tapeout.chip.rtl.pad_port import PadPort
 
 MATRIX_NS = 0.8  # register to register, without wires: 1 GHz with a margin for them
 CONTROL_NS = 0.9  # of everything else
@@ -59,11 +60,15 @@ def compared(library: str) -> tuple[Configuration, ...]:
 
 
 def _matrix() -> Iterator[Configuration]:
+    from tapeout.chip.isa.geometry import Geometry
     from tapeout.chip.rtl.accumulator_file import AccumulatorFile
     from tapeout.chip.rtl.activation_row import ActivationRow
     from tapeout.chip.rtl.dot_unit import DotUnit
+    from tapeout.chip.rtl.matrix import Matrix
     from tapeout.chip.rtl.matrix_engine import MatrixEngine
     from tapeout.chip.rtl.weight_column import WeightColumn
+    from tapeout.chip.spec import Core, Scratchpad
+    from tapeout.chip.spec import MatrixEngine as SpecEngine
 
     units = [(("mxfp4",), 1), (("mxfp4",), 2), (("mxint8",), 1), (BOTH, 1), (BOTH, 2)]
     for formats, ways in units:
@@ -109,6 +114,18 @@ def _matrix() -> Iterator[Configuration]:
             MATRIX_NS,
         )
 
+    for rows, columns, banks, word in ((4, 4, 8, 32), (4, 4, 8, 64), (8, 8, 16, 32), (4, 8, 16, 32), (8, 8, 8, 64),
+                                       (16, 8, 16, 32)):  # fmt: skip
+        core = Core(SpecEngine(rows, columns), 8, Scratchpad(256, banks, word))
+        front = Matrix(Geometry.of(core))
+        yield Configuration(
+            "matrix_front",
+            {"rows": rows, "columns": columns, "word_bytes": word},
+            lambda front=front: front,  # type: ignore[misc]
+            (front.engine.module_name,),
+            MATRIX_NS,
+        )
+
 
 def _vector() -> Iterator[Configuration]:
     from tapeout.chip.rtl.function_unit import FunctionUnit
@@ -143,18 +160,42 @@ def _scratchpad() -> Iterator[Configuration]:
             {"depth": depth, "word_bytes": word},
             lambda depth=depth, word=word: ScratchpadBank(depth, word),  # type: ignore[misc]
         )
-    one = (1, 1, 1, 1)
-    shapes = [(4, 16, one), (8, 16, one), (16, 16, one), (8, 32, (1, 1)), (8, 32, one), (8, 32, (4, 1, 1, 1)),
-              (16, 32, one), (8, 64, one), (16, 16, (8, 4, 1, 1)), (8, 16, (1,) * 6)]  # fmt: skip
+    both, reads, writes = PadPort(), PadPort(writes=False), PadPort(reads=False)
+    wide = PadPort(words=4, writes=False)
+    of_core = (
+        both,
+        both,
+        both,
+        wide,
+        PadPort(writes=False, queue=2),
+        reads,
+        reads,
+        writes,
+        reads,
+        reads,
+        writes,
+    )
+    shapes: tuple[tuple[int, int, tuple[PadPort, ...]], ...] = (
+        (4, 16, (both,) * 4), (8, 16, (both,) * 4), (16, 16, (both,) * 4), (8, 32, (both,) * 2), (8, 32, (both,) * 4),
+        (8, 32, (wide, both, both, both)), (8, 16, (both,) * 6), (8, 16, (both, both, reads, reads, writes, writes)),
+        (16, 16, (wide, reads, reads, writes)), (8, 32, of_core), (16, 16, of_core), (8, 64, (both, reads, writes)),
+    )  # fmt: skip
     for banks, word, ports in shapes:
-        depth = 512
-        pad = Scratchpad(banks, depth, word, ports)
+        pad = Scratchpad(banks, 512, word, ports)
         yield Configuration(
-            "scratchpad",
-            {"banks": banks, "word_bytes": word, "ports": len(ports), "words": sum(ports)},
-            lambda pad=pad: pad,  # type: ignore[misc]
-            (pad.bank.module_name,),
-        )
+            "scratchpad", pad_parameters(banks, word, ports), lambda pad=pad: pad, (pad.bank.module_name,)
+        )  # type: ignore[misc]
+
+
+def pad_parameters(banks: int, word_bytes: int, ports: Sequence[PadPort]) -> dict[str, float]:
+    """What the area of a scratchpad's crossbar and queues depends on. `queued`: words of all answer queues."""
+    return {
+        "banks": banks,
+        "word_bytes": word_bytes,
+        "readers": sum(p.reads for p in ports),
+        "writers": sum(p.writes for p in ports),
+        "queued": sum(p.words * p.queue for p in ports if p.reads),
+    }
 
 
 def _movement() -> Iterator[Configuration]:

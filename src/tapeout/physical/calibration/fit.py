@@ -17,13 +17,14 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class BlockFit:
     """One block. Coefficients in µm² by term; errors are predicted over measured less one, by configuration.
+    `median_ns`: register to register, the median configuration.
     `left_out`: of each configuration predicted by a fit to the others; empty where there are too few."""
 
     block: str
     coefficients: dict[str, float]
     errors: Array
     left_out: Array
-    slowest_ns: float
+    median_ns: float
 
     @property
     def configurations(self) -> int:
@@ -81,7 +82,7 @@ def fit_block(rows: Sequence[Measured]) -> BlockFit:
         dict(zip(names, x.tolist(), strict=True)),
         relative @ x - 1,
         np.array(left),
-        max(r.period_ns for r in rows),
+        float(np.median([r.period_ns for r in rows])),
     )
 
 
