@@ -22,7 +22,7 @@ from tapeout.simulator.rtl import harness
 
 VERILATOR_FLAGS = (
     "--cc", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--no-timing",
-    "--output-split", "30000", "--prefix", "VT",
+    "--output-split", "30000", "--expand-limit", "2", "--prefix", "VT",
 )  # fmt: skip
 DEFINES = (
     "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVL_TIME_CONTEXT", "-DVL_IGNORE_UNKNOWN_ARCH", "-DVL_NO_LEGACY",
@@ -118,13 +118,17 @@ def _runtime(trace: bool) -> list[Path]:
 
 
 def _amalgamated(folder: Path, first: Path) -> list[Path]:
-    """The C++ files as one or two translation units: half of a small build is parsing Verilator's headers."""
+    """The C++ files as few translation units: half of a small build is parsing Verilator's headers. What a large one
+    does once, at its start, is apart, as `slow.cc`."""
     sources = [first, *sorted(folder.glob("*.cpp"), key=lambda p: -p.stat().st_size)]
-    units = 1 if sum(p.stat().st_size for p in sources) < 200_000 else 2
+    large = sum(p.stat().st_size for p in sources) >= 200_000
+    slow = [p for p in sources if large and "__Slow" in p.name]
+    often = [p for p in sources if p not in slow]
     made = []
-    for i in range(units):
-        made.append(folder / f"unit{i}.cc")
-        made[-1].write_text("".join(f'#include "{p}"\n' for p in sources[i::units]))
+    for name, some in [(f"unit{i}", often[i :: 1 + large]) for i in range(1 + large)] + [("slow", slow)]:
+        if some:
+            made.append(folder / f"{name}.cc")
+            made[-1].write_text("".join(f'#include "{p}"\n' for p in some))
     return made
 
 
@@ -168,7 +172,9 @@ def library(
             made = [s.with_suffix(".o") for s in sources]
             list(
                 pool.map(
-                    lambda p: _compile(p[0], p[1], optimise, bool(trace), (out,)),
+                    lambda p: _compile(
+                        p[0], p[1], "-O0" if p[0].name == "slow.cc" else optimise, bool(trace), (out,)
+                    ),
                     zip(sources, made, strict=True),
                 )
             )

@@ -15,12 +15,14 @@ Layout in the scratchpad (`outputs`, `beat` and `pitch` as in `Geometry`):
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Cause, Field, Instruction, Operands, Slot
 from tapeout.chip.isa.forms import aligned, at
-from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.isa.geometry import Geometry, power_of_two
 from tapeout.chip.isa.state import State, need
 from tapeout.numerics.formats import BLOCK, FORMATS, MXINT8, Mx
 from tapeout.numerics.product import accumulate
@@ -88,14 +90,69 @@ def meaning(state: State, o: Operands) -> None:
 
 
 def cycles(o: Operands, g: Geometry) -> int:
-    """A beat a cycle, a step no shorter than its rows take to load or the addition; then the sums, a row and tile
-    a cycle. The next command's beats start while these drain: see `beats`."""
-    return timing.MATRIX_FETCH + beats(o) + timing.MATRIX_RESULT + (o.rows * o.tiles if o.drain else 0)
+    """The way of the first operands, one row after the other; the beats; then the sums, a row and tile a cycle. With
+    operands in the queue the next command's beats follow at once, and these sums drain meanwhile: see `beats`."""
+    drain = timing.MATRIX_RESULT - 1 + o.rows * o.tiles + split_ends(o, g) if o.drain else 0
+    return read(o) + drain
+
+
+def period(o: Operands) -> int:
+    """Cycles from step to step: a beat a cycle, but no less than its rows take to load or a sum to be added."""
+    return max(groups_of(o) * o.tiles, o.rows, timing.MATRIX_LOOP)
 
 
 def beats(o: Operands) -> int:
-    """Cycles before the next command can start."""
-    return o.steps * max(groups_of(o) * o.tiles, o.rows, timing.MATRIX_LOOP)
+    """Cycles from the first beat to the earliest of the next command, if that has as many rows, does not
+    continue these sums, and its bank is not being drained. A bank drains until `drained`."""
+    return (o.steps - 1) * period(o) + max(groups_of(o) * o.tiles, o.rows)
+
+
+def read(o: Operands) -> int:
+    """Cycles from the start until the operands have been read."""
+    return timing.MATRIX_FETCH + o.rows + (o.steps - 1) * period(o) + groups_of(o) * o.tiles
+
+
+def drained(o: Operands) -> int:
+    """Cycles from the last beat until the bank can take beats again."""
+    return timing.MATRIX_RESULT - 1 + o.rows * o.tiles if o.drain else 0
+
+
+def split_ends(o: Operands, g: Geometry) -> int:
+    """Rows whose last tile does not fit into its line of the scratchpad (a word, unless tiles are wider): a cycle
+    more for each."""
+    line = max(g.word_bytes, power_of_two(max(g.pitch(n) for n in g.formats)))
+    pitch = g.pitch(NAMES[o.format])
+    ends = (at(o.out, r, o.so) + (o.tiles - 1) * pitch for r in range(o.rows))
+    return sum(e % line + pitch > line for e in ends)
+
+
+def pad_accesses(o: Operands, g: Geometry) -> dict[str, int]:
+    """Accesses of the scratchpad by port, over the whole command: lines of weights and of their scales, words of rows'
+    codes and of their scales, lines of results."""
+    name, word, n = NAMES[o.format], g.word_bytes, groups_of(o)
+    total = o.steps * n * o.tiles
+
+    def lines(base: int, size: int, line: int) -> int:
+        return (base + size - 1) // line - base // line + 1
+
+    def words(base: int, size: int) -> int:
+        found = 0
+        for r in range(o.rows):
+            first = at(base, r, o.sa) + size * (r // o.height)
+            places = [(first + size * n * s) // word for s in range(o.steps)]
+            found += 1 + sum(a != b for a, b in pairwise(places))
+        return found
+
+    line = max(word, max(g.beat_bytes(x) for x in g.formats))
+    scale_line = max(word, max(g.scale_bytes(x) for x in g.formats))
+    result_line = max(word, power_of_two(max(g.pitch(x) for x in g.formats)))
+    row = o.tiles * g.pitch(name)
+    return {
+        "weights": lines(o.w, total * g.beat_bytes(name), line),
+        "scales": lines(o.wscale, total * g.scale_bytes(name), scale_line),
+        "codes": words(o.a, BLOCK), "row_scales": words(o.ascale, 1),
+        "results": sum(lines(at(o.out, r, o.so), row, result_line) for r in range(o.rows)) if o.drain else 0,
+    }  # fmt: skip
 
 
 INSTRUCTION = Instruction(
@@ -116,6 +173,7 @@ INSTRUCTION = Instruction(
     ),
     meaning, cycles,
     "Blocks of an output are added in increasing order, each rounded once to FP32 (`numerics.product`). A product "
-    "larger than the scratchpad continues with `keep`. Two banks: one drains while the other accumulates. Zeros "
+    "larger than the scratchpad continues with `keep`. Two banks: one drains while the other accumulates. A command's "
+    "operands are read while the one before still writes its results: what reads those waits for its token. Zeros "
     "beyond the end of the contraction change no bit, so its last step may be padded.",
 )  # fmt: skip
