@@ -28,6 +28,7 @@ ENGINES = tuple(Engine)
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
 MAX_PORTS = 16
+WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)
 KINDS = (
     "", "add", "sub", "mul", "and", "or", "xor", "shl", "shr", "min", "max", "less", "equal", "argument", "read",
     "write", "branch", "loop", "sync", "interrupt", "halt", "load", "gather", "transpose", "matmul", "vector",
@@ -58,7 +59,7 @@ class Settings(ctypes.Structure):
             (n, ctypes.c_int64)
             for n in ("latency", "cost", "phase", "limit", "record", "window", "operators")
         ),
-        *((n, ctypes.c_int64) for n in ("scalar", "multiply", "dispatch", "matrix_result", "matrix_loop")),
+        *((n, ctypes.c_int64) for n in ("multiply", "matrix_result", "matrix_loop", "fetch_window")),
         *((n, ctypes.c_int64) for n in ("channels", "banks_per_channel", "row_bytes", "burst_bytes")),
         *((n, ctypes.c_int64) for n in ("t_burst", "t_row_miss", "t_row_cycle")),
         *((n, ctypes.c_int64) for n in ("t_refresh_interval", "t_refresh")),
@@ -120,7 +121,7 @@ def settings(core: Core) -> Settings:
     s.port_bytes, s.pad_bytes, s.word_bytes = g.port_bytes, g.pad_bytes, g.word_bytes
     s.banks, s.outstanding = core.scratchpad.banks, core.outstanding
     s.rows, s.columns, s.ways, s.vector_lanes, s.tiles = g.rows, g.columns, g.ways, g.lanes, g.tiles
-    s.scalar, s.multiply, s.dispatch = timing.SCALAR, timing.MULTIPLY, timing.DISPATCH
+    s.multiply, s.fetch_window = timing.MULTIPLY, WINDOW
     s.matrix_result, s.matrix_loop = timing.MATRIX_RESULT, timing.MATRIX_LOOP
     for k, name in enumerate(("mxfp4", "mxint8")):
         s.beat_bytes[k], s.scale_bytes[k], s.pitch[k] = g.beat_bytes(name), g.scale_bytes(name), g.pitch(name)

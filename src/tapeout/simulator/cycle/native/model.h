@@ -65,7 +65,8 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t record;            /* 0: totals alone, 1: engines' instructions, 2: the sequencer's too */
     int64_t window;            /* cycles of a sample of memory's use */
     int64_t operators;         /* rows of the table but the last, which is for instructions of none */
-    int64_t scalar, multiply, dispatch, matrix_result, matrix_loop; /* `isa.timing` */
+    int64_t multiply, matrix_result, matrix_loop; /* `isa.timing` */
+    int64_t fetch_window;      /* instructions */
     /* HBM, all 0 for fixed latency; times in 1024ths of a cycle */
     int64_t channels, banks_per_channel, row_bytes, burst_bytes;
     int64_t t_burst, t_row_miss, t_row_cycle, t_refresh_interval, t_refresh;
@@ -127,22 +128,24 @@ typedef struct {                       /* the instruction window: `sequencer_fet
     bool present, jump, request;       /* of this cycle */
 } fetcher;
 
-enum state { CLEAR, FETCH, EXECUTE, MULTIPLY, ACCESS, PUSH, NEXT, STOPPED };
+enum state { CLEAR, WAIT, READY, EXECUTE, MULTIPLY, ACCESS, STOPPED };
+enum fetching { FETCH, ADVANCE, HOLD };
 
 typedef struct {
     enum state state;
-    int64_t at;                        /* first cycle of the state */
-    int64_t pc;
+    enum fetching fetching;
+    int64_t at;                        /* first cycle in which the state does something */
+    int64_t pc, next_at, running;      /* fetched next; of the word that waits; of the one executed */
+    bool has_word;
     uint64_t registers[REGISTERS];
-    uint64_t a, b, result;
+    uint64_t a, b;
     int64_t starts[LOOP_DEPTH], ends[LOOP_DEPTH];
     uint64_t lefts[LOOP_DEPTH];
     int depth;
-    bool taken;
-    int64_t fetched, executing;        /* cycles, for the record */
-    int64_t own;                       /* record of the instruction under way */
-    bool requests, granted, finishes, pushes; /* of this cycle */
-    bool access;
+    bool asks, late;                   /* of the scratchpad; the answer came */
+    int64_t since, granted;            /* cycles, for the record */
+    uint16_t wait;
+    bool takes_tokens, finishes;       /* of this cycle */
 } sequencer;
 
 typedef struct {

@@ -89,7 +89,7 @@ static void account(model *m, int64_t span) {
 /* The cycles from now on by operator: which row, and what they were. */
 static void attribute(model *m, const beats *before, int64_t span) {
     const totals *t = m->totals;
-    int64_t oldest = NEVER, pc = m->sequencer.pc;
+    int64_t oldest = NEVER, pc = m->sequencer.running;
     bool in_flight = false;
     for (int e = LOAD; e < ENGINES; e++) {
         queue *q = &m->dispatch.queues[e];
@@ -172,7 +172,7 @@ static void execute(model *m) {
         if (m->now > m->s.limit && t->end < 0) t->end = TOO_LONG;
     }
     t->cycles = m->now;
-    t->pc = m->sequencer.pc;
+    t->pc = m->sequencer.running;
     t->cause = m->cause;
 }
 

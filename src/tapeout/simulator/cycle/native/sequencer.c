@@ -1,13 +1,9 @@
-/* Fetch window, the sequencer's states, queues and tokens (`chip.rtl.sequencer`, `sequencer_fetch`,
- * `sequencer_dispatch`). Scalars, loops and branches are executed. */
+/* The fetch window and the sequencer's two halves (`chip.rtl.sequencer_fetch`, `sequencer`). Scalars, loops and
+ * branches are executed. */
 #include "model.h"
 
-void matrix_start(model *m, const command *c);
-void vector_start(model *m, const command *c);
-bool matrix_ready(const model *m);
-bool vector_ready(const model *m);
-void load_start(model *m, const command *c);
-void store_start(model *m, const command *c);
+uint16_t available(const model *m);
+int last_giver(const model *m, uint16_t wait);
 
 /* The window of instructions. */
 
@@ -15,7 +11,7 @@ void fetch_offer(model *m) {
     fetcher *f = &m->fetch;
     int64_t pc = m->sequencer.pc, aligned = pc / f->line * f->line;
     bool inside = pc >= f->low && pc < f->asked && !f->empty;
-    bool wants = m->sequencer.state == FETCH && m->now >= m->sequencer.at;
+    bool wants = m->sequencer.fetching == FETCH && m->sequencer.state != STOPPED;
     f->jump = wants && !inside && (aligned != f->asked || f->empty);
     f->present = inside && pc < f->ahead;
     f->request = f->asked < pc + f->window / 2 && !f->empty && !f->jump && f->flying != f->window - 1;
@@ -60,6 +56,7 @@ static int slot_of(const model *m, int64_t pc, int i) {
 static uint16_t waits(const model *m, int64_t pc) { return (uint16_t)(low_word(m, pc) >> 8); }
 static uint16_t signals(const model *m, int64_t pc) { return (uint16_t)(low_word(m, pc) >> 24); }
 static int kind_of(const model *m, int64_t pc) { return m->kinds[low_word(m, pc) & 255]; }
+static int engine_of(const model *m, int64_t pc) { return (int)(low_word(m, pc) & 255) >> 5; }
 static int64_t as_signed(uint64_t v) { return (int64_t)(v << 16) >> 16; }
 
 void sequencer_start(model *m) {
@@ -67,35 +64,33 @@ void sequencer_start(model *m) {
     m->sequencer.at = REGISTERS - 1; /* one register a cycle */
     m->fetch.empty = true;
     m->fetch.line = m->s.port_bytes / 16;
-    m->fetch.window = at_least(32, 4 * m->fetch.line);
+    m->fetch.window = at_least(m->s.fetch_window, 4 * m->fetch.line);
 }
 
-static uint16_t available(const model *m) {
-    uint16_t some = 0;
-    for (int s = 0; s < SEMAPHORES; s++) some |= (uint16_t)(m->dispatch.tokens[s] > 0) << s;
-    return some;
-}
+static bool is_engine(int kind) { return kind >= K_LOAD; }
 
+/* Whether what is executed ends in this cycle, as far as it does not hang on the scratchpad; its requests. */
 void sequencer_offer(model *m) {
     sequencer *q = &m->sequencer;
-    q->requests = q->granted = q->finishes = q->pushes = q->access = false;
+    q->takes_tokens = q->finishes = false;
     if (m->now < q->at) return;
+    int kind = q->state == CLEAR || q->state == WAIT ? NO_KIND : kind_of(m, q->running);
     switch (q->state) {
-    case EXECUTE: {
-        int kind = kind_of(m, q->pc);
-        q->requests = !q->taken;
-        q->granted = q->taken || !(waits(m, q->pc) & ~available(m));
-        if (!q->granted) break;
-        if (kind == K_READ || kind == K_WRITE) {
-            port_ask(m, PORT_SEQUENCER, q->b, kind == K_WRITE);
-            q->access = true;
-        } else if (kind == K_HALT) q->finishes = dispatch_idle(m);
-        else q->finishes = kind != K_MUL;
+    case READY:
+        q->wait = waits(m, q->running);
+        q->takes_tokens = !is_engine(kind) && !(q->wait & ~available(m));
         break;
-    }
+    case EXECUTE:
+        if (is_engine(kind)) q->finishes = m->dispatch.queues[engine_of(m, q->running)].waiting < QUEUE;
+        else if (kind == K_HALT) q->finishes = dispatch_idle(m);
+        else q->finishes = kind != K_MUL && kind != K_READ && kind != K_WRITE;
+        break;
     case MULTIPLY: q->finishes = true; break;
-    case ACCESS: q->finishes = m->ports[PORT_SEQUENCER].taken = port_answers(m, PORT_SEQUENCER); break;
-    case PUSH: q->pushes = m->dispatch.queues[m->sequencer.own].waiting < QUEUE; break;
+    case ACCESS:
+        if (q->asks) port_ask(m, PORT_SEQUENCER, q->b, kind == K_WRITE);
+        m->ports[PORT_SEQUENCER].taken = !q->late && port_answers(m, PORT_SEQUENCER);
+        q->finishes = q->late;
+        break;
     default: break;
     }
 }
@@ -117,7 +112,7 @@ static uint64_t value(model *m, int kind) {
     case K_MAX: return less ? b : a;
     case K_LESS: return less;
     case K_EQUAL: return a == b;
-    case K_ARGUMENT: return (uint64_t)m->s.arguments[immediate(m, q->pc) & 7];
+    case K_ARGUMENT: return (uint64_t)m->s.arguments[immediate(m, q->running) & 7];
     default: { /* read */
         if (m->totals->reads_used < m->read_count) return m->reads[m->totals->reads_used++];
         uint64_t held = m->pad[q->b % (uint64_t)m->s.pad_bytes / 8];
@@ -132,13 +127,58 @@ static void trap(model *m, int64_t cause) {
     m->totals->end = TRAPPED;
 }
 
-/* The instruction at pc has what it waits for and ends in this cycle. */
+/* The fetching half goes on at `target`. */
+static void redirect(sequencer *q, int64_t target) {
+    q->pc = target;
+    q->fetching = ADVANCE;
+}
+
+static void push(model *m, int64_t pc, int engine) {
+    sequencer *q = &m->sequencer;
+    queue *to = &m->dispatch.queues[engine];
+    command *c = &to->queue[(to->first + to->waiting) % QUEUE];
+    c->pc = (int32_t)pc;
+    c->opcode = low_word(m, pc) & 31;
+    c->kind = (uint8_t)kind_of(m, pc);
+    c->wait = waits(m, pc);
+    c->signal = signals(m, pc);
+    c->imm = immediate(m, pc);
+    for (int i = 0; i < SLOTS; i++) c->slots[i] = q->registers[slot_of(m, pc, i)];
+    c->number = m->dispatched++;
+    c->entry = record_open(m, engine, c->pc, m->now);
+    record *r = record_at(m, c->entry);
+    const uint64_t *s = c->slots;
+    if (r)
+        r->amount = c->kind == K_MATMUL      ? (int64_t)s[7]
+                    : c->kind == K_VECTOR    ? (int64_t)(s[2] * s[3])
+                    : c->kind == K_TRANSPOSE ? (int64_t)(s[2] * s[3] * 32)
+                                             : (int64_t)(s[2] * s[3] * (c->opcode ? 1 : s[5]));
+    if (!to->waiting) to->head_since = m->now + 1;
+    to->waiting++;
+}
+
+/* The instruction under way ends in this cycle; `redirect`s and halts are told to the fetching half. */
 static void finish(model *m) {
     sequencer *q = &m->sequencer;
-    int64_t pc = q->pc;
+    int64_t pc = q->running;
     int kind = kind_of(m, pc);
     uint64_t imm = immediate(m, pc);
-    q->pc = pc + 1;
+    m->totals->instructions++;
+    if (is_engine(kind)) {
+        push(m, pc, engine_of(m, pc));
+        return;
+    }
+    if (m->s.record > 1) {
+        record *r = record_at(m, record_open(m, SEQUENCER, (int32_t)pc, q->since));
+        if (r) r->head = r->taken = r->start = q->granted, r->done = m->now + 1;
+    }
+    uint16_t signal = signals(m, pc);
+    for (int s = 0; s < SEMAPHORES; s++)
+        if (signal >> s & 1) {
+            m->dispatch.tokens[s]++;
+            m->dispatch.giver[s] = SEQUENCER;
+            m->dispatch.given_at[s] = m->now;
+        }
     if (kind >= K_ADD && kind <= K_READ) {
         int rd = slot_of(m, pc, 0);
         if (rd) q->registers[rd] = value(m, kind) & REGISTER_MASK;
@@ -147,288 +187,131 @@ static void finish(model *m) {
     } else if (kind == K_BRANCH) {
         bool less = as_signed(q->a) < as_signed(q->b), equal = q->a == q->b;
         int condition = (int)(imm >> 24) & 3;
-        if (condition == 0 ? equal : condition == 1 ? !equal : condition == 2 ? less : !less)
-            q->pc = (int64_t)(imm & 0xFFFFFF);
+        bool holds = condition == 0 ? equal : condition == 1 ? !equal : condition == 2 ? less : !less;
+        redirect(q, holds ? (int64_t)(imm & 0xFFFFFF) : pc + 1);
     } else if (kind == K_LOOP) {
         int64_t end = (int64_t)(imm & 0xFFFFFF);
         if (end <= pc + 1 || (q->a && q->depth == LOOP_DEPTH)) {
             trap(m, 7);
             return;
         }
-        if (!q->a) q->pc = end;
-        else {
-            q->starts[q->depth] = pc + 1;
-            q->ends[q->depth] = end;
-            q->lefts[q->depth++] = q->a;
-        }
+        redirect(q, q->a ? pc + 1 : end);
+        if (!q->a) return;
+        q->starts[q->depth] = pc + 1;
+        q->ends[q->depth] = end;
+        q->lefts[q->depth++] = q->a;
     } else if (kind == K_HALT) {
         m->totals->end = HALTED;
         q->state = STOPPED;
-        return;
     }
-    q->state = NEXT;
-    q->at = m->now + 1;
 }
 
-static void next_instruction(model *m) {
+/* The innermost loop's say about the pc that is fetched next. */
+static void advance(model *m) {
     sequencer *q = &m->sequencer;
-    q->at = m->now + 1;
-    if (!q->depth) {
-        q->state = FETCH;
-        return;
-    }
     int top = q->depth - 1;
-    if (q->pc == q->ends[top]) {
-        if (q->lefts[top] == 1) q->depth--; /* stays: the next loop may end here too */
-        else {
-            q->lefts[top]--;
-            q->pc = q->starts[top];
-            q->state = FETCH;
+    m->moved = true;
+    if (q->depth && q->pc == q->ends[top]) {
+        if (q->lefts[top] == 1) {
+            q->depth--; /* and look at the loop around it */
+            return;
         }
-    } else if (q->pc < q->starts[top] || q->pc > q->ends[top]) trap(m, 7);
-    else q->state = FETCH;
+        q->lefts[top]--;
+        q->pc = q->starts[top];
+    } else if (q->depth && (q->pc < q->starts[top] || q->pc > q->ends[top])) {
+        trap(m, 7);
+        return;
+    }
+    q->fetching = FETCH;
 }
 
-static void fetched(model *m) {
+/* The word that waits becomes the one that is executed: its registers are read. */
+static void take_word(model *m) {
     sequencer *q = &m->sequencer;
-    int64_t pc = q->pc;
+    int64_t pc = q->running = q->next_at;
     int kind = pc < m->s.count ? kind_of(m, pc) : NO_KIND;
     if (kind == NO_KIND) {
+        q->running = 0;
         trap(m, 1);
         return;
     }
-    q->taken = false;
-    if (kind >= K_LOAD) {
-        q->state = PUSH;
-        q->at = m->now + m->s.dispatch - 2; /* then PUSH and NEXT */
-        q->own = (int64_t)((low_word(m, pc) & 255) >> 5);
-        return;
-    }
+    q->state = READY;
+    q->since = m->now + 1;
+    if (is_engine(kind)) return;
     int64_t imm = (int64_t)immediate(m, pc);
-    imm = kind == K_BRANCH ? (imm << 16) >> 42 : as_signed((uint64_t)imm);
+    imm = kind == K_BRANCH ? (int64_t)((uint64_t)imm << 16) >> 42 : as_signed((uint64_t)imm);
     q->a = q->registers[slot_of(m, pc, 1)];
     q->b = (q->registers[slot_of(m, pc, 2)] + (uint64_t)imm) & REGISTER_MASK;
-    q->state = EXECUTE;
-    q->at = m->now + m->s.scalar - 2;
-    q->executing = q->at;
 }
 
-static void push(model *m) {
+/* What the instruction at hand does in this cycle; the reason if it does nothing. */
+static uint8_t execute_clock(model *m) {
     sequencer *q = &m->sequencer;
-    queue *to = &m->dispatch.queues[q->own];
-    command *c = &to->queue[(to->first + to->waiting) % QUEUE];
-    c->pc = (int32_t)q->pc;
-    c->opcode = low_word(m, q->pc) & 31;
-    c->kind = (uint8_t)kind_of(m, q->pc);
-    c->wait = waits(m, q->pc);
-    c->signal = signals(m, q->pc);
-    c->imm = immediate(m, q->pc);
-    for (int i = 0; i < SLOTS; i++) c->slots[i] = q->registers[slot_of(m, q->pc, i)];
-    c->number = m->dispatched++;
-    c->entry = record_open(m, (int)q->own, c->pc, m->now);
-    record *r = record_at(m, c->entry);
-    if (r)
-        r->amount = c->kind == K_MATMUL   ? (int64_t)c->slots[7]
-                    : c->kind == K_VECTOR ? (int64_t)(c->slots[2] * c->slots[3])
-                                          : (int64_t)(c->slots[2] * c->slots[3] * (c->opcode ? 1 : c->slots[5]));
-    if (!to->waiting) to->head_since = m->now + 1;
-    to->waiting++;
-    q->pc++;
-    q->state = NEXT;
-    q->at = m->now + 1;
-}
-
-static void record_own(model *m, int64_t pc, int64_t taken) {
-    if (m->s.record < 2) return;
-    record *r = record_at(m, record_open(m, SEQUENCER, (int32_t)pc, m->sequencer.fetched));
-    if (!r) return;
-    r->head = m->sequencer.executing;
-    r->taken = r->start = taken;
-    r->done = m->now + 1;
-}
-
-static int last_giver(const model *m, uint16_t wait) {
-    int giver = SEQUENCER;
-    int64_t last = -1;
-    for (int s = 0; s < SEMAPHORES; s++)
-        if (wait >> s & 1 && m->dispatch.given_at[s] > last) {
-            last = m->dispatch.given_at[s];
-            giver = m->dispatch.giver[s];
-        }
-    return giver;
+    queue *own = &m->dispatch.queues[SEQUENCER];
+    int kind = kind_of(m, q->running);
+    switch (q->state) {
+    case READY:
+        if (is_engine(kind)) q->state = EXECUTE;
+        else if (q->takes_tokens) {
+            m->totals->reasons[SEQUENCER][SEMAPHORE_WAIT + last_giver(m, q->wait)] += own->blocked;
+            own->blocked = 0;
+            for (int s = 0; s < SEMAPHORES; s++) m->dispatch.tokens[s] -= q->wait >> s & 1;
+            q->granted = m->now;
+            q->state = EXECUTE;
+        } else return SEMAPHORE_WAIT;
+        break;
+    case EXECUTE:
+        if (kind == K_MUL) {
+            q->state = MULTIPLY;
+            q->at = m->now + m->s.multiply;
+        } else if (kind == K_READ || kind == K_WRITE) {
+            q->state = ACCESS;
+            q->asks = true;
+            q->late = false;
+        } else if (!q->finishes) return is_engine(kind) ? QUEUE_WAIT : FILL; /* halt, while engines work */
+        break;
+    case ACCESS:
+        if (q->asks && m->ports[PORT_SEQUENCER].granted) {
+            q->asks = false;
+            q->finishes = kind == K_WRITE;
+        } else if (q->asks) return BANK_WAIT;
+        else if (m->ports[PORT_SEQUENCER].taken) q->late = true;
+        else if (!q->finishes) return FILL;
+        break;
+    default: break;
+    }
+    m->moved = true;
+    return ACTIVE;
 }
 
 void sequencer_clock(model *m) {
     sequencer *q = &m->sequencer;
-    queue *own = &m->dispatch.queues[SEQUENCER];
-    int64_t pc = q->pc;
-    if (m->now < q->at) {
-        later(m, q->at);
-        m->why[SEQUENCER] = ACTIVE;
-        return;
+    bool acts = m->now >= q->at, waited = q->state == WAIT && acts, had_word = q->has_word;
+    bool advances = q->fetching == ADVANCE, fetches = q->fetching == FETCH && m->fetch.present;
+    int64_t fetched = q->pc;
+    uint8_t why = ACTIVE;
+    if (!acts) later(m, q->at);
+    else if (q->state == CLEAR) {
+        q->state = WAIT;
+        m->moved = true;
+    } else if (waited) why = had_word || fetches || advances ? ACTIVE : MEMORY_WAIT;
+    else why = execute_clock(m);
+    if (q->finishes) finish(m);
+    bool takes = had_word && (waited || q->finishes);
+    if (q->state == STOPPED) return;
+    if (takes) {
+        q->has_word = false;
+        m->moved = true;
+        take_word(m);
+    } else if (q->finishes) q->state = WAIT;
+    if (advances) advance(m);
+    if (fetches && (!had_word || takes)) {
+        int kind = fetched < m->s.count ? kind_of(m, fetched) : NO_KIND;
+        q->has_word = true;
+        q->next_at = fetched;
+        q->pc = fetched + 1;
+        q->fetching = kind == K_BRANCH || kind == K_LOOP || kind == K_HALT ? HOLD : ADVANCE;
+        m->moved = true;
     }
-    m->why[SEQUENCER] = ACTIVE;
-    bool moved = true;
-    switch (q->state) {
-    case CLEAR:
-        q->state = FETCH;
-        q->at = q->fetched = m->now + 1;
-        break;
-    case FETCH:
-        if (m->fetch.present) fetched(m);
-        else {
-            m->why[SEQUENCER] = MEMORY_WAIT;
-            moved = false;
-        }
-        break;
-    case EXECUTE: {
-        bool first = q->granted && !q->taken;
-        if (!q->granted) {
-            m->why[SEQUENCER] = SEMAPHORE_WAIT;
-            moved = false;
-            break;
-        }
-        if (first) {
-            uint16_t wait = waits(m, pc);
-            m->totals->reasons[SEQUENCER][SEMAPHORE_WAIT + last_giver(m, wait)] += own->blocked;
-            own->blocked = 0;
-            for (int s = 0; s < SEMAPHORES; s++) m->dispatch.tokens[s] -= wait >> s & 1;
-            q->taken = true;
-            q->result = (uint64_t)m->now;
-        }
-        int kind = kind_of(m, pc);
-        if (q->access) {
-            if (!m->ports[PORT_SEQUENCER].granted) m->why[SEQUENCER] = BANK_WAIT;
-            else if (kind == K_WRITE) q->finishes = true;
-            else q->state = ACCESS;
-        } else if (kind == K_MUL) {
-            q->state = MULTIPLY;
-            q->at = m->now + m->s.multiply;
-        } else if (!q->finishes) { /* halt, while engines work */
-            m->why[SEQUENCER] = FILL;
-            moved = first;
-        }
-        break;
-    }
-    case ACCESS:
-        moved = q->finishes;
-        break;
-    case PUSH:
-        if (q->pushes) {
-            m->totals->instructions++;
-            push(m);
-        } else {
-            m->why[SEQUENCER] = QUEUE_WAIT;
-            moved = false;
-        }
-        break;
-    case NEXT:
-        next_instruction(m);
-        if (q->state == FETCH) q->fetched = q->at;
-        break;
-    default: break;
-    }
-    m->moved |= moved;
-    if (q->finishes) {
-        m->totals->instructions++;
-        record_own(m, pc, (int64_t)q->result);
-        uint16_t signal = signals(m, pc);
-        finish(m);
-        for (int s = 0; s < SEMAPHORES; s++)
-            if (signal >> s & 1) {
-                m->dispatch.tokens[s]++;
-                m->dispatch.giver[s] = SEQUENCER;
-                m->dispatch.given_at[s] = m->now;
-            }
-    }
-}
-
-/* Queues and tokens. */
-
-bool dispatch_idle(const model *m) {
-    for (int e = LOAD; e < ENGINES; e++)
-        if (m->dispatch.queues[e].waiting || m->dispatch.queues[e].in_flight) return false;
-    return true;
-}
-
-static bool engine_ready(const model *m, int e) {
-    switch (e) {
-    case LOAD: return m->load.address.state == A_IDLE;
-    case STORE: return m->store.address.state == A_IDLE;
-    case MATRIX: return matrix_ready(m);
-    default: return vector_ready(m);
-    }
-}
-
-void dispatch_offer(model *m) {
-    uint16_t some = available(m);
-    uint16_t before = m->sequencer.requests && m->sequencer.granted ? waits(m, m->sequencer.pc) : 0;
-    for (int e = LOAD; e < ENGINES; e++) {
-        queue *q = &m->dispatch.queues[e];
-        uint16_t wait = q->queue[q->first].wait;
-        q->done = false;
-        q->able = q->waiting && !q->held && !(wait & ~some) && !(wait & before);
-        if (q->able) before |= wait;
-        q->fires = q->held && q->in_flight < IN_FLIGHT && engine_ready(m, e);
-    }
-}
-
-static void begin(model *m, int e, const command *c) {
-    switch (e) {
-    case LOAD: load_start(m, c); break;
-    case STORE: store_start(m, c); break;
-    case MATRIX: matrix_start(m, c); break;
-    default: vector_start(m, c);
-    }
-}
-
-void dispatch_clock(model *m) {
-    dispatcher *d = &m->dispatch;
-    for (int e = LOAD; e < ENGINES; e++) {
-        queue *q = &d->queues[e];
-        if (q->able) {
-            uint16_t wait = q->queue[q->first].wait;
-            int giver = last_giver(m, wait);
-            m->totals->reasons[e][SEMAPHORE_WAIT + giver] += q->blocked;
-            q->blocked = 0;
-            for (int s = 0; s < SEMAPHORES; s++) d->tokens[s] -= wait >> s & 1;
-            q->held = true;
-            record *r = record_at(m, q->queue[q->first].entry);
-            if (r) {
-                r->head = q->head_since;
-                r->taken = m->now;
-                r->giver = wait ? giver : -1;
-            }
-        }
-        if (q->done) {
-            command *c = &q->flying[q->flying_first];
-            record *r = record_at(m, c->entry);
-            if (r) r->done = m->now + 1;
-            for (int s = 0; s < SEMAPHORES; s++)
-                if (c->signal >> s & 1) {
-                    d->tokens[s]++;
-                    d->giver[s] = (int8_t)e;
-                    d->given_at[s] = m->now;
-                }
-            q->flying_first = (q->flying_first + 1) % IN_FLIGHT;
-            q->in_flight--;
-        }
-        if (q->fires) {
-            command *c = &q->flying[(q->flying_first + q->in_flight++) % IN_FLIGHT];
-            *c = q->queue[q->first];
-            record *r = record_at(m, c->entry);
-            if (r) r->start = m->now;
-            q->first = (q->first + 1) % QUEUE;
-            q->waiting--;
-            q->head_since = m->now + 1;
-            q->held = false;
-            begin(m, e, c);
-        }
-        m->moved |= q->able | q->done | q->fires;
-    }
-    for (int s = 0; s < SEMAPHORES; s++)
-        if (d->tokens[s] > 63) {
-            m->cause = 6;
-            m->totals->end = TRAPPED;
-        }
+    m->why[SEQUENCER] = why;
 }
