@@ -1,7 +1,7 @@
 """The vector engine: commands to results in the scratchpad, every vector instruction.
 
     command ─ VectorCommand ─┬─ VectorFetch ─ two read ports ─ VectorOperands ─┬─ VectorUnit ────────────┐
-                             │                     │                          ├─ Reducer                ├─ VectorWriter
+                             │                     │                          ├─ Reducer, Greatest      ├─ VectorWriter
                              │                     └────────── VectorTake ─┐   ├─ VectorCodes (quantise) │   │
                              │                                VectorCollect ───┴─ TopK ────────────────┘   │
                              └──────────────────────── control ─────────────────────────────── a write port
@@ -23,6 +23,7 @@ from amaranth.lib.wiring import In, Out
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Cause
 from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.greatest import Greatest
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.reducer import Reducer
 from tapeout.chip.rtl.sequencer import CAUSE_BITS
@@ -61,6 +62,7 @@ class VectorEngine(Block):
         self.unit, self.codes, self.reducer = (
             VectorUnit(lanes), VectorCodes(lanes), Reducer(self.operands.reduced)
         )  # fmt: skip
+        self.greatest = Greatest(self.operands.reduced)
         self.topk, self.take = TopK(MOST, (pad_bytes // 4 - 1).bit_length()), VectorTake(*shape)
         self.collect, self.writer = VectorCollect(lanes), VectorWriter(*shape)
         words = self.fetch.words
@@ -91,16 +93,15 @@ class VectorEngine(Block):
 
     def placed(self) -> Iterable[Block]:
         return (
-            self.decode, self.fetch, self.operands, self.unit, self.codes, self.reducer, self.topk, self.take,
-            self.collect, self.writer,
+            self.decode, self.fetch, self.operands, self.unit, self.codes, self.reducer, self.greatest, self.topk, self.take, self.collect, self.writer,
         )  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        decode, fetch, operands, unit, codes, reducer, topk, take, collect, writer = (
+        decode, fetch, operands, unit, codes, reducer, greatest, topk, take, collect, writer = (
             place(m, n, b)
             for n, b in zip(
-                ("decode", "fetch", "operands", "unit", "codes", "reducer", "topk", "take", "collect", "writer"),
+                ("decode", "fetch", "operands", "unit", "codes", "reducer", "greatest", "topk", "take", "collect", "writer"),
                 self.placed(),
                 strict=True,
             )
@@ -165,7 +166,17 @@ class VectorEngine(Block):
 
         # pipelines
         connect(operands.lanes, unit.x)
-        connect(operands.reduce, reducer.x)
+        for one, mine in ((reducer, ~x.greatest), (greatest, x.greatest)):
+            m.d.comb += [
+                one.x.valid.eq(operands.reduce.valid & mine),
+                one.x.payload.eq(operands.reduce.payload),
+            ]
+            m.d.comb += one.y.ready.eq(writer.reduce.ready & mine)
+        m.d.comb += [
+            operands.reduce.ready.eq(Mux(x.greatest, greatest.x.ready, reducer.x.ready)),
+            writer.reduce.valid.eq(Mux(x.greatest, greatest.y.valid, reducer.y.valid)),
+            writer.reduce.payload.eq(Mux(x.greatest, greatest.y.payload, reducer.y.payload)),
+        ]
         connect(operands.quantise, codes.x)
         m.d.comb += [
             take.x.valid.eq(operands.element.valid & takes),
@@ -183,7 +194,6 @@ class VectorEngine(Block):
 
         # results
         connect(unit.y, writer.lanes)
-        connect(reducer.y, writer.reduce)
         connect(codes.y, writer.codes)
         connect(collect.y, writer.collected)
         connect(writer.write, self.result_request)

@@ -22,7 +22,7 @@ from tapeout.chip.rtl.vector_lane import OP_BITS, VectorOp
 from tapeout.numerics.formats import BLOCK
 
 STEPS = 8  # descriptions: a read's latency, and the queue of descriptions itself
-REDUCED = 8  # elements that the reducer takes a cycle: an order of 32 partial sums and an adder of 4 cycles allow no more
+REDUCED = 8  # elements that the reducers take a cycle: with 32 partial sums and an adder of 4 cycles it cannot be more
 
 
 def elements_layout(pad_bytes: int) -> data.StructLayout:
@@ -52,7 +52,7 @@ class VectorOperands(Block):
                 ),
                 "reduce": Out(
                     stream.Signature(
-                        data.StructLayout({"words": 32 * beat, "keep": beat, "last": 1, "greatest": 1})
+                        data.StructLayout({"words": 32 * beat, "keep": beat, "last": 1})
                     )
                 ),
                 "quantise": Out(stream.Signature(wide)),
@@ -235,5 +235,4 @@ class VectorOperands(Block):
             self.reduce.payload.words.eq(beat),
             self.reduce.payload.keep.eq(Cat(counts > i for i in range(r))),
             self.reduce.payload.last.eq(d.last & final),
-            self.reduce.payload.greatest.eq(self.control.greatest),
         ]
