@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 # public name → module that defines it
 _API: dict[str, str] = {
+    "compile": "tapeout.compiler.pipeline",
     "design": "tapeout.report.design",
     "floorplan": "tapeout.physical.floorplan",
+    "handoff": "tapeout.physical.handoff",
     "plan": "tapeout.fleet.plan",
     "predict": "tapeout.estimate.prediction",
     "run": "tapeout.report.run",

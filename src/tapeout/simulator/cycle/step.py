@@ -1,0 +1,49 @@
+"""Time of one step of a compiled program, without its weights."""
+
+from __future__ import annotations
+
+from tapeout.compiler.host import LOGITS
+from tapeout.compiler.program import Program
+from tapeout.errors import InputError, Phrase
+from tapeout.simulator.cycle.memory import Memory
+from tapeout.simulator.cycle.simulate import Values, simulate
+from tapeout.simulator.cycle.timeline import Timeline
+
+
+def entry_for(program: Program, tokens: int) -> int:
+    """The number of the entry that takes so many tokens of one sequence at the least cost for each."""
+    single = [
+        (e.cycles / min(e.tokens, tokens), i) for i, e in enumerate(program.entries) if e.sequences == 1
+    ]
+    if not single:
+        raise InputError("program", "entries", Phrase("none for one sequence"), "an entry of one sequence")
+    return min(single)[1]
+
+
+def step(
+    program: Program,
+    position: int = 0,
+    entry: int = 0,
+    tokens: int | None = None,
+    *,
+    logits: bool = True,
+    memory: Memory | None = None,
+    values: Values | None = None,
+    records: int = 0,
+    window: int = 0,
+) -> Timeline:
+    """A run of entry number `entry` with `tokens` new tokens (all it takes, by default) after `position` others.
+
+    Raises InputError for an entry or a position that the program does not have.
+    """
+    if not 0 <= entry < len(program.entries):
+        raise InputError("program", "entry", entry, f"0 to {len(program.entries) - 1}")
+    e = program.entries[entry]
+    n = tokens if tokens is not None else e.tokens if e.sequences == 1 else e.sequences
+    if position < 0 or position + (n if e.sequences == 1 else 1) > program.context:
+        raise InputError("position", "", position, f"0 to {program.context - 1}")
+    return simulate(
+        program.chip.core, program.code, (entry, position, 0, n, LOGITS if logits else 0), base=program.base,
+        memory=memory, values=values, origin=program.origin, operators=len(program.operators), records=records,
+        window=window,
+    )  # fmt: skip
