@@ -54,6 +54,7 @@ def synth(
     kit = pdk.find(lib)
     chosen = blocks.choose(spec, chip, block) if block else blocks.table(spec, chip)
     rows: list[dict[str, Any]] = []
+    energies_of: list[Any] = []
     if not json:
         typer.echo(f"{kit.known.title}: {kit.library.name}, {kit.library.voltage:g} V")
         typer.echo(blocks.HEADING)
@@ -64,11 +65,25 @@ def synth(
         if energy:
             from tapeout.physical.synthesis.operations import energies
 
-            row["energy"] = [e.to_json() for e in energies(one, result)]
+            found = energies(one, result)
+            energies_of += found
+            row["energy"] = [e.to_json() for e in found]
         rows.append(row)
         if not json:
             typer.echo(blocks.line(row))
-    whole = {"chip": spec.name, "library": kit.library.name, "sha256": kit.library.digest, "blocks": rows}
+    whole: dict[str, Any] = {
+        "chip": spec.name,
+        "library": kit.library.name,
+        "sha256": kit.library.digest,
+        "blocks": rows,
+    }
+    if energies_of:
+        from tapeout.physical.synthesis.token import token
+
+        if spent := token(energies_of):
+            whole["demo_token"] = spent.to_json()
+            if not json:
+                typer.echo(blocks.token_line(spent))
     if out:
         write_atomic(out, text.dumps(whole, indent=2) + "\n")
     if json:

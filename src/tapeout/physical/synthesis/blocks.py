@@ -21,6 +21,7 @@ from tapeout.chip.spec import ChipSpec
 from tapeout.errors import InputError, Phrase, TapeoutError
 from tapeout.physical.synthesis import flow
 from tapeout.physical.synthesis.timing import KINDS
+from tapeout.physical.synthesis.token import TokenEnergy
 
 
 def tree(top: Block) -> list[Block]:
@@ -110,11 +111,23 @@ def line(row: Mapping[str, Any]) -> str:
     clock = f"{row['max_clock_ghz']:6.2f}" if row["max_clock_ghz"] else f"{'':6}"
     way = f"{path['start']} -> {path['end']}" if path else "no path between registers"
     energies = "".join(
-        f"\n{'':34}   {e['operation']}: {e['pj']:.3g} pJ {e['per']}" for e in row.get("energy", ())
+        f"\n{'':34}   {e['operation']}: {e['pj']:.3g} pJ {e['per']} ({e['low_pj']:.3g} to {e['high_pj']:.3g}; "
+        f"counted {e['counted_pj']:.3g})"
+        + (f", {e['vectors']:,} answers equal to the twin's" if e["vectors"] else "")
+        for e in row.get("energy", ())
     )
     return (
         f"{row['top'][:34]:34} {row['area_um2']:10,.0f} {row['cells']:8,} {row['flip_flops']:7,} "
         f"{row['critical_path_ns']:7.3f} {clock}  {way}{energies}"
+    )
+
+
+def token_line(spent: TokenEnergy) -> str:
+    """One line on a token of the demo."""
+    parts = ", ".join(f"{k} {v / 1e3:.1f}" for k, v in spent.pj.items())
+    return (
+        f"a token of the demo at {spent.context} tokens: {spent.total_pj / 1e3:.0f} nJ "
+        f"({spent.low_pj / 1e3:.0f} to {spent.high_pj / 1e3:.0f}) in these blocks: {parts} nJ"
     )
 
 

@@ -158,10 +158,10 @@ def _library(text: str, where: str) -> Library:
         raise InputError(where, f"library ({group.name})", Phrase("no cell"), "a library of cells")
     if not any(c.flip_flop for c in cells.values()):
         raise InputError(where, f"library ({group.name})", Phrase("no flip-flop"), "a library with one")
-    slew = group.simple.get("default_max_transition")
+    slew = _number(group, "default_max_transition", where, -1.0)
     return Library(
         group.name, where, hashlib.sha256(text.encode()).hexdigest(), voltage, units.time,
-        float(slew) * units.time if slew else None, cells, text,
+        slew * units.time if slew >= 0 else None, cells, text,
     )  # fmt: skip
 
 
@@ -278,14 +278,14 @@ def _leakage(g: Group, where: str) -> float:
 
 def _pin(g: Group, pin_name: str, units: _Units, templates: dict[str, Group], where: str, of: str) -> Pin:
     both = _number(g, "capacitance", where, 0.0)
-    most = g.simple.get("max_capacitance")
+    most = _number(g, "max_capacitance", where, -1.0)
     pin = Pin(
         pin_name, g.simple.get("direction") in ("output", "inout"),
         (_number(g, "rise_capacitance", where, both) * units.capacitance,
          _number(g, "fall_capacitance", where, both) * units.capacitance),
         g.simple.get("clock") == "true",
         _boolean(g.simple.get("function"), where, f"{of}: function"),
-        float(most) * units.capacitance if most else None,
+        most * units.capacitance if most >= 0 else None,
     )  # fmt: skip
     for t in g.of("timing"):
         for related in t.simple.get("related_pin", "").split():

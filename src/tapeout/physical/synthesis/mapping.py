@@ -133,8 +133,8 @@ class Mapper:
     def coarse(self, top: str) -> dict[str, Any]:
         """Modules below `top` as elaborated: name → {"cells": generic gates of its own, "placed": {module: count}}."""
         passes = [
-            "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
-            "proc", "opt_clean", "memory -nomap", "opt -fast", "write_json {folder}/out.json",
+            "read_verilog d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
+            "proc", "opt_clean", "memory -nomap", "opt -fast", "write_json out.json",
         ]  # fmt: skip
         modules = self._run(top, passes, "coarse")["modules"]
         found: dict[str, Any] = {}
@@ -155,14 +155,14 @@ class Mapper:
         """Netlist (Yosys' JSON) of `top`, flat but for what is `kept` or a box. `script`: one of SCRIPTS."""
         kept, cells = sorted(kept), sorted(self.kit.library.cells)
         passes = [
-            "read_verilog {folder}/d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
+            "read_verilog d.v", f"hierarchy -check -top {top}", *self._black_boxes(),
             *(f"blackbox {k}" for k in kept),
             f"synth -flatten -noabc -top {top}", "techmap", "opt -fast -full", "dfflegalize -cell $_DFF_P_ x",
             "techmap", "opt_expr -full", "opt_merge", "opt_clean",  # not `opt`: it would infer resets and enables again
-            "rename -wire t:$_DFF_P_", "techmap -map {folder}/registers.v", "opt_expr", "opt_merge", "opt_clean -purge",
-            "abc -liberty {folder}/lib.lib -script {folder}/abc -constr {folder}/constr"
+            "rename -wire t:$_DFF_P_", "techmap -map registers.v", "opt_expr", "opt_merge", "opt_clean -purge",
+            "abc -liberty lib.lib -script abc -constr constr"
             + "".join([f" -D {period_ps:g}", *(f" -dont_use {c}" for c in cells if avoided(self.kit, c))]),
-            "setundef -zero", "splitnets", "opt_clean -purge", "write_json {folder}/out.json",
+            "setundef -zero", "splitnets", "opt_clean -purge", "write_json out.json",
         ]  # fmt: skip
         return self._run(top, passes, script, SCRIPTS[script])
 
@@ -207,7 +207,8 @@ class Mapper:
             (folder / "abc").write_text(script.replace("; ", "\n") + "\n")
             if script:
                 (folder / "lib.lib").write_text(self.kit.library.text)
-            lines = [f"tee -q -a {folder}/log {p.format(folder=folder)}" for p in passes]
+            # from within the folder, whose name would else be in names
+            lines = [f"tee -q -a log {p}" for p in passes]
             (folder / "passes").write_text("\n".join(lines) + "\n")
             done = subprocess.run(
                 [sys.executable, "-I", str(Path(__file__).with_name("yosys_job.py")), str(folder / "passes"),
@@ -223,10 +224,35 @@ class Mapper:
                 raise DoesNotHold(
                     f"{what}: Yosys ended with {done.returncode}: {(errors or ['no message'])[-1][:300]}"
                 )
-            raw = out.read_bytes()
+            raw = _essence(json.loads(out.read_bytes()))
         self.cache.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, gzip.compress(raw, 3, mtime=0))
         return dict(json.loads(raw))
+
+
+def _essence(netlist: dict[str, Any]) -> bytes:
+    """Yosys' JSON without what hangs on the run: paths of sources, versions."""
+    modules = {}
+    for name, one in netlist["modules"].items():
+        cells = {
+            k: {
+                "type": c["type"],
+                "connections": c.get("connections", {}),
+                "parameters": c.get("parameters", {}),
+            }
+            for k, c in one["cells"].items()
+        }
+        nets = {
+            k: {"hide_name": n.get("hide_name", 0), "bits": n["bits"]} for k, n in one["netnames"].items()
+        }
+        box = one.get("attributes", {}).get("blackbox", "0")
+        modules[name] = {
+            "attributes": {"blackbox": box},
+            "ports": one["ports"],
+            "cells": cells,
+            "netnames": nets,
+        }
+    return json.dumps({"modules": modules}, separators=(",", ":")).encode()
 
 
 def _weight(cell: dict[str, Any]) -> int:
