@@ -96,8 +96,8 @@ class DmaLoad(DmaEngine):
         turns, row_free, busy, word = self._transposed(m, took, has, now, end, out_free)
         if word is not None:
             m.d.comb += self.coming.eq(Mux(has, took.turns, queue.o.valid & described.turns))
-        # what has been placed goes on: into the transposer, or out, where nothing is in the transposer
-        m.d.comb += free.eq(~has | Mux(turns, row_free, out_free & ~busy))
+        # what has been placed goes on: into the transposer, or, if that is empty, out; or more is still to come to it
+        m.d.comb += free.eq(~has | Mux(turns, row_free, (out_free | ~full) & ~busy))
         goes = has & ~turns & ~busy
         with m.If(has & free):
             m.d.sync += [merged.eq(now), low.eq(start)]
