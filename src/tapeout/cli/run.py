@@ -8,6 +8,11 @@ Examples:
     tapeout run demo "In the beginning"
 
     tapeout run demo "And God said" --chip edge --max-tokens 64 --temperature 0 --json
+
+With --on rtl the compiled program runs on the core's RTL in Verilator, cycle by cycle; with --on isa on the executable
+ISA, for the same bits; with --on cycle only its time is simulated, at once, and no text comes.
+
+    tapeout run demo "In the beginning" --chip tiny --on cycle --max-tokens 32
 """
 
 from __future__ import annotations
@@ -21,9 +26,10 @@ import typer
 from tapeout.cli.common import print_json
 
 if TYPE_CHECKING:
+    from tapeout.report.execute import Executed
     from tapeout.report.run import RunResult
 
-MACHINES = ("functional",)  # what can execute a model
+MACHINES = ("functional", "isa", "rtl", "cycle")  # what can execute a model
 
 
 def run(
@@ -45,6 +51,9 @@ def run(
     top_p: Annotated[float | None, typer.Option(show_default="the checkpoint's, else 1")] = None,
     seed: Annotated[int, typer.Option(help="of the sampling", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="0: every core", min=0, max=1024)] = 0,
+    latency: Annotated[
+        int, typer.Option(help="cycles of an access of memory, on rtl and cycle", min=1, max=100_000)
+    ] = 100,
     chat: Annotated[
         bool, typer.Option("--chat", help="PROMPT is a message to the assistant (gpt-oss)")
     ] = False,
@@ -53,6 +62,7 @@ def run(
 ) -> None:
     """Stream tokens, then tell the times."""
     from tapeout.errors import InputError
+    from tapeout.report.execute import default_chip, execute
     from tapeout.report.run import run as generate
 
     if on not in MACHINES:
@@ -62,6 +72,24 @@ def run(
     def show(piece: str) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
+
+    if on != "functional":
+        if chat:
+            raise InputError("--chat", "", on, "--on functional with --chat")
+        executed = execute(
+            model, text, on=on, plan=plan, chip=chip or default_chip(model), max_tokens=max_tokens,
+            temperature=temperature or 0.0, top_k=top_k or 0, top_p=1.0 if top_p is None else top_p, seed=seed,
+            latency=latency, on_text=(lambda piece: None) if json else show,
+        )  # fmt: skip
+        if out is not None:
+            _write(out, executed)
+        if json:
+            print_json(executed.to_dict())
+        else:
+            sys.stdout.write("\n" if executed.tokens else "")
+            sys.stdout.flush()
+            typer.echo(_program_line(executed), err=True)
+        return
 
     result = generate(
         model,
@@ -98,7 +126,7 @@ def _stdin() -> str:
         ) from None
 
 
-def _write(out: Path, result: RunResult) -> None:
+def _write(out: Path, result: RunResult | Executed) -> None:
     import json
 
     from tapeout.files import write_atomic
@@ -120,6 +148,19 @@ def _last_lines(r: RunResult) -> str:
         f"{simulated} Chip {c.chip} (estimate): prompt {_seconds(c.prefill_seconds)}, "
         f"then {_seconds(c.decode_seconds)}{rate}, {_si(c.joules)}J."
     )
+
+
+def _program_line(r: Executed) -> str:
+    said = f"{r.prompt_tokens} + {len(r.tokens) or len(r.cycles) + 1} tokens, {r.plan}, {r.chip} on {r.on}"
+    if r.prompt_cycles is not None:
+        said += f". Prompt {r.prompt_cycles:,} cycles"
+    if r.cycles_per_token:
+        said += (
+            f", then {r.cycles_per_token:,.0f} cycles a token: {r.tokens_per_second:,.0f} tokens/s at "
+            f"{r.clock_ghz} GHz"
+        )
+    rate = "" if r.on == "cycle" else f", {r.host_tokens_per_second:.2f} tokens/s"
+    return f"{said}. Host: compiled in {_seconds(r.compile_seconds)}, ran {_seconds(r.host_seconds)}{rate}."
 
 
 def _seconds(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Where the cycles went: for each operator the shares of matrix peak and memory bandwidth, and what the rest waited for."""
+"""Where the cycles went: by operator the shares of matrix peak and memory bandwidth, and what the rest waited for."""
 
 from __future__ import annotations
 

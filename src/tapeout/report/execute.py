@@ -1,0 +1,219 @@
+"""Run a checkpoint as a compiled program: on the RTL, on the executable ISA, or for its time alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapeout.chip.isa.geometry import Geometry
+from tapeout.chip.spec import ChipSpec
+from tapeout.chip.toml import load as load_chip
+from tapeout.compiler import Session, compile, image
+from tapeout.compiler.program import Program, identity
+from tapeout.errors import DoesNotHold, InputError, MissingDependency, Phrase
+from tapeout.model import demo, load
+from tapeout.model.checkpoint.folder import Checkpoint
+from tapeout.model.checkpoint.locate import folder_of
+from tapeout.model.checkpoint.tokenizer import Tokenizer
+from tapeout.simulator.cycle import Memory
+from tapeout.simulator.cycle.step import entry_for, step
+from tapeout.simulator.functional import Sampler
+
+MACHINES = ("isa", "rtl", "cycle")
+LIMIT = 1_000_000_000  # cycles of a step, and instructions on the executable ISA
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A finished run of a program. `cycles`: of each step, the prompt's first (None on the executable ISA, which has no
+    time). `stopped`: "end", "length" or "context"; on `cycle`, which computes no tokens, "length". Times in seconds."""
+
+    model: str
+    chip: str
+    on: str
+    plan: str
+    prompt_tokens: int
+    tokens: tuple[int, ...]
+    text: str
+    stopped: str
+    clock_ghz: float
+    compile_seconds: float
+    host_seconds: float
+    prompt_cycles: int | None
+    cycles: tuple[int, ...] = field(default_factory=tuple)
+
+    @property
+    def cycles_per_token(self) -> float | None:
+        """Of the steps after the prompt."""
+        return sum(self.cycles) / len(self.cycles) if self.cycles else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of the chip at its clock, decoding."""
+        return self.clock_ghz * 1e9 / self.cycles_per_token if self.cycles_per_token else None
+
+    @property
+    def host_tokens_per_second(self) -> float:
+        """Of the simulation, the prompt's tokens with the others."""
+        return (self.prompt_tokens + max(len(self.tokens) - 1, 0)) / max(self.host_seconds, 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {
+            "tokens": list(self.tokens), "cycles": list(self.cycles), "cycles_per_token": self.cycles_per_token,
+            "tokens_per_second": self.tokens_per_second, "host_tokens_per_second": self.host_tokens_per_second,
+        }  # fmt: skip
+
+
+def execute(
+    source: str | Path,
+    prompt: str,
+    *,
+    on: str,
+    plan: str = "mxint8",
+    chip: str | Path | ChipSpec | None = None,
+    program: Program | None = None,
+    max_tokens: int = 256,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    latency: int = 100,
+    on_text: Callable[[str], None] = lambda piece: None,
+) -> Executed:
+    """Generate after `prompt` with the model of `source`, compiled for one core of `chip` (`tiny` by default) unless
+    `program` is given. `on`: "rtl" (Verilator executes every cycle), "isa" (the executable ISA: the bits without
+    time) or "cycle" (the time without the bits: no text). `latency`: cycles of an access of memory.
+
+    Raises InputError before anything runs for bad input, a model that the chip cannot run, or a program of another
+    model; MissingDependency without what the machine needs; DoesNotHold for a program that traps.
+    """
+    if on not in MACHINES:
+        raise InputError("--on", "", on, f"one of {', '.join(MACHINES)}")
+    if max_tokens < 1:
+        raise InputError("--max-tokens", "", max_tokens, "an integer of at least 1")
+    model, folder = load(source), folder_of(source)
+    if program is not None and program.identity != identity(model):
+        raise InputError(
+            "program", "model", program.model, f"a program of {model.name}, as its config.json is"
+        )
+    spec = program.chip if program else chip if isinstance(chip, ChipSpec) else load_chip(chip or "tiny")
+    tokenizer = Tokenizer(folder)
+    ids = tokenizer.encode(prompt)
+    begun = time.perf_counter()
+    program = program or compile(model, spec, plan)
+    compiled = time.perf_counter() - begun
+    if not ids:
+        raise InputError("prompt", "", Phrase("no tokens"), "some text")
+    if len(ids) >= program.context:
+        raise InputError("prompt", "", Phrase(f"{len(ids)} tokens"), f"at most {program.context - 1}")
+    most = min(max_tokens, program.context - len(ids))
+
+    def result(**found: Any) -> Executed:
+        return Executed(
+            model=model.name, chip=spec.name, on=on, plan=program.plan.name, prompt_tokens=len(ids),
+            clock_ghz=spec.clock_ghz, compile_seconds=compiled, **found,
+        )  # fmt: skip
+
+    if on == "cycle":
+        begun = time.perf_counter()
+        first, rest = _timed(program, len(ids), most, Memory(latency))
+        return result(
+            tokens=(), text="", stopped="length", host_seconds=time.perf_counter() - begun, prompt_cycles=first,
+            cycles=tuple(rest),
+        )  # fmt: skip
+    checkpoint = Checkpoint.open(folder)
+    checkpoint.check(model)
+    memory = image(program, checkpoint)
+    session = Session(program, memory, backend(on, spec, memory, latency))
+    sampler, stops = Sampler(temperature, top_k, top_p, seed), tokenizer.eos or frozenset(model.eos)
+    stream, pieces = tokenizer.stream(), [""]
+
+    def say(piece: str) -> None:
+        if piece:
+            pieces.append(piece)
+            on_text(piece)
+
+    begun = time.perf_counter()
+    logits = session.step(ids)
+    prompt_cycles, tokens, stopped = _spent(session), [], ""
+    cycles: list[int] = []
+    while not stopped:
+        token = sampler(logits)
+        tokens.append(token)
+        if token in stops:
+            stopped = "end"
+            break
+        say(stream.push(token))
+        if len(tokens) == most:
+            stopped = "length" if most == max_tokens else "context"
+            break
+        logits = session.step([token])
+        cycles += [_spent(session)] if on == "rtl" else []
+    say(stream.finish())
+    return result(
+        tokens=tuple(tokens), text="".join(pieces), stopped=stopped, host_seconds=time.perf_counter() - begun,
+        prompt_cycles=prompt_cycles if on == "rtl" else None, cycles=tuple(cycles),
+    )  # fmt: skip
+
+
+def backend(on: str, chip: ChipSpec, memory: U8, latency: int) -> Callable[..., int]:
+    """What `Session` calls to run a program; returns cycles (0 on the executable ISA)."""
+    if on == "isa":
+        from tapeout.chip.isa.machine import Machine
+
+        def isa(words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
+            Machine(Geometry.of(chip.core), memory, base, tuple(arguments)).run(LIMIT)
+            return 0
+
+        return isa
+    try:
+        from tapeout.chip.rtl.core import Core
+        from tapeout.simulator.rtl.core import CoreSimulation
+    except ImportError:
+        raise MissingDependency("RTL simulation", "rtl") from None
+    try:
+        core = Core(chip.core)
+    except ValueError as e:
+        raise InputError(chip.name, "core", Phrase(e), "a configuration that the RTL covers") from None
+    simulation = CoreSimulation(core, memory, latency=latency)
+
+    def rtl(words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
+        outcome = simulation.run(words, base, arguments, limit=LIMIT)
+        if outcome.cause is not None:
+            raise DoesNotHold(f"{chip.name}: trap {outcome.cause} at instruction {outcome.at}")
+        return outcome.cycles
+
+    return rtl
+
+
+def _spent(session: Session) -> int:
+    """Cycles of the runs since the last call."""
+    spent = sum(session.outcomes)
+    session.outcomes.clear()
+    return spent
+
+
+def _timed(program: Program, prompt: int, most: int, memory: Memory) -> tuple[int, list[int]]:
+    """Cycles of the prompt and of each token after the first."""
+    first, at = 0, 0
+    while at < prompt:
+        entry = entry_for(program, prompt - at)
+        n = min(program.entries[entry].tokens, prompt - at)
+        first += step(program, at, entry, n, logits=at + n == prompt, memory=memory).cycles
+        at += n
+    single = entry_for(program, 1)
+    rest = [step(program, prompt + i, single, 1, memory=memory).cycles for i in range(most - 1)]
+    return first, rest
+
+
+def default_chip(source: str | Path) -> str:
+    """Whose core runs a program where none is named."""
+    return "tiny" if folder_of(source) == demo.FOLDER else "flagship"
