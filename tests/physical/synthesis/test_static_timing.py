@@ -10,6 +10,7 @@ from tapeout.errors import DoesNotHold
 from tapeout.physical.synthesis import library, netlist, timing
 from tapeout.physical.synthesis.library import Library, Table
 from tapeout.physical.synthesis.netlist import Flat, Module, Placed
+from tapeout.physical.synthesis.paths import Wire
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_by_hand(small: Library) -> None:
     falling = 500 + 50 + 100  # Q rises, D rises
     assert path.period_ps == pytest.approx(max(rising + 50, falling + 100))
     assert got.hold_slack_ps() == pytest.approx(min(rising - 10, falling - 20))
-    loaded = timing.analyse(one, timing.Wire(5.0), clock_slew_ps=100)
+    loaded = timing.analyse(one, Wire(5.0), clock_slew_ps=100)
     # load 15 fF: INV delays +25, slews 125, which adds 25 to the second's delay (1 ps per ps)
     assert loaded.worst().period_ps == pytest.approx(750 + 25 + 25 + 25 + 50)  # type: ignore[union-attr]
 

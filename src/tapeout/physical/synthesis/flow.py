@@ -17,6 +17,8 @@ from tapeout.physical.synthesis import netlist, pdk, timing
 from tapeout.physical.synthesis.macros import Macro, macro
 from tapeout.physical.synthesis.mapping import SCRIPTS, Mapper
 from tapeout.physical.synthesis.netlist import Flat, Module
+from tapeout.physical.synthesis.paths import Path as TimingPath
+from tapeout.physical.synthesis.paths import Wire
 from tapeout.physical.synthesis.pdk import Kit
 
 KEEP_REPEATED = 6_000  # rough gates (four to a cell) from which a module placed twice is mapped once
@@ -57,7 +59,7 @@ class SynthesisResult:
     wire_ff_per_fanout: float
     critical_path_ns: float
     hold_slack_ns: float
-    paths: dict[str, timing.Path]
+    paths: dict[str, TimingPath]
     modules: tuple[ModuleResult, ...]
     macros: dict[str, int]
     flat: Flat
@@ -166,18 +168,18 @@ def wire_load(kit: Kit, flat: Flat) -> float:
     return kit.known.wire_ff_per_um * pitch * length
 
 
-def _wire(wire: str | float, kit: Kit, flat: Flat) -> timing.Wire:
+def _wire(wire: str | float, kit: Kit, flat: Flat) -> Wire:
     if wire == "none":
-        return timing.Wire()
+        return Wire()
     if wire == "estimate":
-        return timing.Wire(wire_load(kit, flat))
+        return Wire(wire_load(kit, flat))
     try:
         value = float(wire)
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
         raise InputError("--wire", "", wire, "none, estimate, or fF per fanout (0 or more)")
-    return timing.Wire(value)
+    return Wire(value)
 
 
 def _copies(coarse: Mapping[str, dict[str, dict[str, int]]], top: str) -> dict[str, int]:

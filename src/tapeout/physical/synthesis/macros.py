@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tapeout.errors import DoesNotHold
+from tapeout.physical.synthesis.paths import MacroTiming
 from tapeout.physical.synthesis.pdk import Kit
-from tapeout.physical.synthesis.timing import MacroTiming
 
 NAME = "sram_1rw"
 
