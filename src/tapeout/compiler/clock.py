@@ -52,6 +52,11 @@ class Clock:
         self.used: dict[Engine, float] = dict.fromkeys(Engine, 0.0)
         self.observe: Callable[[Op, float, float, float], None] | None = None
 
+    @property
+    def end(self) -> float:
+        """When everything given so far is done."""
+        return max(self.now, *self.free.values(), *self.wrote.values(), 0.0)
+
     def ready(self, item: Item) -> float:
         """When what it depends on is done."""
         at = 0.0

@@ -80,7 +80,7 @@ class Memory:
     sizes: dict[str, int] = field(default_factory=dict)
     recipe: list[Pack] = field(default_factory=list)
     used: dict[str, Tensor] = field(default_factory=dict)
-    _known: dict[Any, Mem] = field(default_factory=dict)
+    _known: dict[Any, Any] = field(default_factory=dict)
 
     def room(self, region: str, size: int, align: int = ALIGN) -> Mem:
         """`size` more bytes of a region."""
@@ -157,7 +157,7 @@ class Memory:
             self._known[key] = place
         return place
 
-    def once(self, key: Any, make: Any) -> Mem:
+    def once(self, key: Any, make: Any) -> Any:
         """What `make` gave the first time it was asked for with this key."""
         if key not in self._known:
             self._known[key] = make()

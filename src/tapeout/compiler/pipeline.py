@@ -24,9 +24,9 @@ from tapeout.compiler.lower.context import Context, Step
 from tapeout.compiler.lower.entry import lower
 from tapeout.compiler.memory import Memory
 from tapeout.compiler.order import Ring, order
-from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, as_code, identity
+from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, Region, as_code, identity
 from tapeout.compiler.synchronise import synchronise
-from tapeout.errors import DoesNotHold, InputError, Phrase
+from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, Model
 from tapeout.numerics.plan import PRESETS, FormatPlan
 from tapeout.numerics.schedule import Schedule
@@ -43,6 +43,15 @@ REGIONS = (
     "weights",
     "cache",
 )
+SHARES = (
+    0.5,
+    0.3,
+    0.4,
+    0.6,
+    0.7,
+    0.8,
+)  # of the free scratchpad that experts' weights may get: the clock chooses
+TRIED = 8000  # items of an entry beyond which only the first is tried
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
 
 
@@ -84,9 +93,11 @@ def compile(
     cache, slot_bytes = _cache(model, capacity)
     memory = Memory(model, chosen, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
     _fixed(memory, model, steps, slots, slot_bytes)
+    _fits(memory, chip, slots, slot_bytes, positions)
     schedule = Schedule()
     done = [
-        _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes) for step in steps
+        _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip.name)
+        for step in steps
     ]
     return _assemble(model, chip, chosen, schedule, memory, done, cache, positions, slots, slot_bytes)
 
@@ -134,9 +145,30 @@ def _fixed(memory: Memory, model: Model, steps: list[Step], slots: int, slot_byt
     memory.room("cache", slots * slot_bytes)
 
 
+def _fits(memory: Memory, chip: ChipSpec, slots: int, slot_bytes: int, context: int) -> None:
+    """Raise InputError for weights and cache that are larger than the memory, before anything is made of them."""
+    weights = 0
+    for t in memory.model.tensors:
+        if t.matrix and t.role != "embedding":
+            weights += t.parameters * (17 if memory.format_of(t, t.role) == "mxfp4" else 33) // 32
+        else:
+            weights += 2 * t.parameters
+    _within(memory.model, chip, weights + slots * slot_bytes, slots * slot_bytes, slots, context)
+
+
+def _within(model: Model, chip: ChipSpec, need: int, cache: int, slots: int, context: int) -> None:
+    room = chip.memory.stacks * chip.memory.gibibytes_per_stack << 30
+    if need > room:
+        found = f"{(need - cache) / 2**30:.1f} GiB of weights, {cache / 2**30:.1f} of cache"
+        raise InputError(
+            model.name, "memory", Phrase(f"{found} for {slots} sequences of {context} positions"),
+            f"at most the {room / 2**30:.0f} GiB of {chip.name}: a smaller model, fewer slots or a shorter context",
+        )  # fmt: skip
+
+
 def _one(
     model: Model, plan: FormatPlan, g: Geometry, memory: Memory, step: Step, capacity: int, tile: int,
-    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int,
+    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int, where: str,
 ) -> _Lowered:  # fmt: skip
     b = Builder(g)
     areas = {i: Area(f"cache of layer {i}") for i in range(len(model.layers))}
@@ -146,17 +178,21 @@ def _one(
     lower(c)
     check(b.items)
     top = allocate(b.items, 0)
-    rings = _rings(b.items, g, top, model, step)
-    items, clock = order(b.items, g, rings)
+    shares = SHARES if model.experts and len(b.items) < TRIED else SHARES[:1]
+    tried = [order(b.items, g, _rings(b.items, g, top, step, share, where)) for share in shares]
+    best = min(range(len(tried)), key=lambda i: tried[i][1].end)
+    # the order just found also placed the buffers: the last one placed is the one that counts
+    items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], where))
     check(items, g)
     synchronise(items, g.pad_bytes)
-    return _Lowered(
-        step, items, round(max(clock.now, *clock.free.values())), {e.name: t for e, t in clock.used.items()}
-    )
+    return _Lowered(step, items, round(clock.end), {e.name: t for e, t in clock.used.items()})
 
 
-def _rings(items: list[Item], g: Geometry, top: int, model: Model, step: Step) -> dict[str, Ring]:
-    """The scratchpad above the work buffers, dealt to vectors, experts and weights by what they need at least."""
+def _rings(
+    items: list[Item], g: Geometry, top: int, step: Step, experts: float, where: str
+) -> dict[str, Ring]:
+    """The scratchpad above the work buffers, dealt to vectors, experts and weights by what they need at least; of
+    what is then left experts get the share `experts`."""
     largest = dict.fromkeys((VECTORS, EXPERTS, WEIGHTS), 0)
     total = dict.fromkeys(largest, 0)
     for item in walk(items):
@@ -170,12 +206,13 @@ def _rings(items: list[Item], g: Geometry, top: int, model: Model, step: Step) -
     need = {kind: min(2 * size, total[kind] + 1024) for kind, size in largest.items()}
     need[VECTORS] = min(max(need[VECTORS], 3 * largest[VECTORS] + 1024), total[VECTORS] + 1024)
     if sum(need.values()) > room:
-        raise DoesNotHold(
-            f"scratchpad: {start} bytes of activations for {step.rows} tokens and {sum(need.values())} for weights,"
-            f" of {g.pad_bytes}"
-        )
+        raise InputError(
+            where, "core.scratchpad.kibibytes",
+            Phrase(f"{g.pad_bytes >> 10}"),
+            f"room for {start} bytes of activations of {step.rows} tokens and {sum(need.values())} of weights",
+        )  # fmt: skip
     spare = room - sum(need.values())
-    share = {VECTORS: 0.1, EXPERTS: 0.3 if need[EXPERTS] else 0.0}
+    share = {VECTORS: 0.05, EXPERTS: experts if need[EXPERTS] else 0.0}
     share[WEIGHTS] = 1 - sum(share.values())
     rings, at = {}, start
     for kind, size in need.items():
@@ -208,17 +245,8 @@ def _assemble(
         code.words[1 + i] = encode(word(named("branch"), (), (), **{"a": 1, "if": 0, "imm": i, "target": at}))
     end = max(r.base + r.size for r in regions.values())
     size = round_up(WORD_BYTES * len(code.words) + 4096, 64)
-    from tapeout.compiler.program import Region
-
     regions["code"] = Region(round_up(end, 4096), size)
-    need = regions["code"].base + size
-    room = chip.memory.stacks * chip.memory.gibibytes_per_stack << 30
-    if need > room:
-        raise InputError(
-            model.name, "", Phrase(f"{need / 2**30:.1f} GiB: weights {regions['weights'].size / 2**30:.1f}, cache "
-            f"{regions['cache'].size / 2**30:.1f} for {slots} sequences of {context} positions"),
-            f"at most the {room / 2**30:.0f} GiB of {chip.name}",
-        )  # fmt: skip
+    _within(model, chip, regions["code"].base + size, regions["cache"].size, slots, context)
     operators = list(dict.fromkeys(code.origin))
     number = {o: i for i, o in enumerate(operators)}
     report: dict[str, Any] = {

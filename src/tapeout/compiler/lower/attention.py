@@ -73,6 +73,13 @@ class _State:
     factors: Floats
 
 
+def reach(c: Context, q: Query) -> int:
+    """Positions of a tile that any row can see, at most."""
+    if q.window is None:
+        return c.tile
+    return min(round_up(q.window + q.tokens + 30, BLOCK), c.tile)
+
+
 def unit(c: Context) -> int:
     """Positions whose scores one command makes."""
     return min(c.tile, 8 * c.g.columns)
@@ -228,7 +235,7 @@ def _scores(c: Context, q: Query, s: _State, keys: CacheTensor) -> None:
     for h in range(q.kv):
         for first in range(0, per, c.g.rows):
             here = min(c.g.rows, per - first)
-            for u in range(c.tile // size):
+            for u in range(-(-reach(c, q) // size)):
                 at = u * q.kv + h
                 row = h * per + first
                 x = q.rows.row(row)
@@ -263,7 +270,9 @@ def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out:
                 )  # fmt: skip
 
 
-def slot_layout(heads: int, dim: int, value_dim: int, capacity: int, at: int) -> tuple[CacheTensor, CacheTensor, int]:  # fmt: skip
+def slot_layout(
+    heads: int, dim: int, value_dim: int, capacity: int, at: int
+) -> tuple[CacheTensor, CacheTensor, int]:
     """Keys and values of one layer from byte `at` of a slot, and the byte after them.
 
     Keys lie block by block, so that the positions of a block are one run; values position by position, because

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tapeout.chip.isa.geometry import round_up
-from tapeout.compiler.ir import EXPERTS, Mem, Ref, Scalar
+from tapeout.compiler.ir import EXPERTS, WORK, Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.feed_forward import Part, dense, network, parts
 from tapeout.compiler.lower.product import product, room
@@ -62,10 +62,11 @@ def record(c: Context, layer: int, part: MixtureOfExperts) -> Record:
                 if p.bias is not None:
                     m.pack(at, "vector", [p.bias], n=p.n, part=list(p.rows), stride=stride, experts=True)
                 at = at + 4 * p.n
-        counts = tuple(p.n for p in three) if biased else (0, 0, 0)
-        return Record(base, stride, made[0], made[1], made[2], bias_at, counts)
+        gate, up, down = (p.n if biased else 0 for p in three)
+        return Record(base, stride, made[0], made[1], made[2], bias_at, (gate, up, down))
 
-    return c.memory.once(("experts", layer), make)  # type: ignore[no-any-return]
+    found: Record = c.memory.once(("experts", layer), make)
+    return found
 
 
 def choose(c: Context, logits: Floats, rows: int, part: MixtureOfExperts, layer: int) -> tuple[Ref, Floats]:
@@ -173,9 +174,7 @@ def _one_token(
     spread = c.floats("spread weights", k, 1)  # one a row: what multiplies a row starts at 32 bytes
     b.vector("vtake", spread.at, weights.at, 1, k, 0, 32, c.tables["indices"], 32)
     b.of(layer, "experts")
-    offsets: list[Scalar] = []
-    for i in range(k):
-        offsets.append(b.scalar("mul", b.read(index + 4 * i, 0), r.stride))
+    offsets = [b.scalar("mul", b.read(index + 4 * i, 0), r.stride) for i in range(k)]
     y = c.floats("expert outputs", k, c.model.hidden, room(c, c.model.hidden))
     for i, offset in enumerate(offsets):
         run_expert(c, x, 1, r, part, offset, y.row(i))
@@ -187,17 +186,23 @@ def _one_token(
 
 
 def run_expert(
-    c: Context, x: Rows, rows: int, r: Record, part: MixtureOfExperts, offset: Scalar, out: Floats
+    c: Context, x: Rows, rows: int, r: Record, part: MixtureOfExperts, offset: Scalar, out: Floats,
+    prefetch: bool = True,
 ) -> None:  # fmt: skip
     """One expert's network; `offset`: its record's place from the first."""
-    biases: tuple[Ref | None, ...] = (None, None, None)
-    if r.bias:
-        buffer = c.builder.buffer("expert bias", r.bias, EXPERTS)
-        at = Mem(r.base.region, r.base.offset + r.bias_at, offset)
-        c.builder.load(buffer.at(), at, r.bias, prefetch=True)
-        gate, up, _ = r.sizes
-        biases = (buffer.at(), buffer.at(4 * gate), buffer.at(4 * (gate + up)))
-    network(c, x, rows, r.gate, r.up, r.down, biases, part.activation, part.limit, offset, out)
+    loaded: list[Ref] = []
+
+    def bias(i: int) -> Ref | None:
+        if not r.bias:
+            return None
+        if not loaded:
+            buffer = c.builder.buffer("expert bias", r.bias, EXPERTS if prefetch else WORK)
+            at = Mem(r.base.region, r.base.offset + r.bias_at, offset)
+            c.builder.load(buffer.at(), at, r.bias, prefetch=prefetch)
+            loaded.append(buffer.at())
+        return loaded[0] + 4 * sum(r.sizes[:i])
+
+    network(c, x, rows, r.gate, r.up, r.down, bias, part.activation, part.limit, offset, out, prefetch)
 
 
 __all__ = ["Part", "Record", "mixture", "record", "route", "run_expert"]

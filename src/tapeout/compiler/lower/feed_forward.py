@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tapeout.compiler.ir import Ref, Scalar
@@ -10,6 +11,8 @@ from tapeout.compiler.lower.gated import gated
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
 from tapeout.model.architecture import Dense, Tensor
+
+Biases = Callable[[int], Ref | None]
 
 
 def with_biases(tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -50,21 +53,23 @@ def parts(tensors: list[Tensor], activation: str) -> tuple[Part, Part, Part]:
 
 
 def network(
-    c: Context, x: Rows, rows: int, gate: Matrix, up: Matrix, down: Matrix, biases: tuple[Ref | None, ...],
+    c: Context, x: Rows, rows: int, gate: Matrix, up: Matrix, down: Matrix, biases: Biases,
     activation: str, limit: float | None, plus: Scalar | None = None, out: Floats | None = None, prefetch: bool = True,
 ) -> Floats:  # fmt: skip
-    """down(act(gate(x))·up(x)). `biases`: of gate, up, down, in the scratchpad; `plus`: see `product`."""
+    """down(act(gate(x))·up(x)). `biases`: of gate, up, down, asked for after the product; `plus`: see `product`."""
     g = c.floats("gate", rows, gate.n, room(c, gate.n))
     u = c.floats("up", rows, up.n, room(c, up.n))
-    for y, matrix, bias in ((g, gate, biases[0]), (u, up, biases[1])):
+    for i, (y, matrix) in enumerate(((g, gate), (u, up))):
         product(c, x, rows, matrix, y, plus, prefetch)
+        bias = biases(i)
         if bias is not None:
             each(c, "vadd", y, y, rows, bias)
     q = quantise(c, gated(c, activation, g, u, rows, limit), rows, "gated codes")
     y = out or c.floats("network output", rows, down.n, room(c, down.n))
     product(c, q, rows, down, y, plus, prefetch)
-    if biases[2] is not None:
-        each(c, "vadd", y, y, rows, biases[2])
+    bias = biases(2)
+    if bias is not None:
+        each(c, "vadd", y, y, rows, bias)
     return y
 
 
@@ -74,5 +79,10 @@ def dense(c: Context, x: Rows, layer: int, part: Dense, role: str = "dense") -> 
     three = parts(tensors, part.activation)
     c.builder.of(layer, role)
     matrices = [c.memory.matrix(p.tensor, role, p.rows) for p in three]
-    biases = [None if p.bias is None else c.vector(p.bias, p.n, part=list(p.rows)) for p in three]
-    return network(c, x, c.step.rows, *matrices, tuple(biases), part.activation, part.limit)  # type: ignore[arg-type]
+
+    def bias(i: int) -> Ref | None:
+        p = three[i]
+        return None if p.bias is None else c.vector(p.bias, p.n, part=list(p.rows))
+
+    gate, up, down = matrices
+    return network(c, x, c.step.rows, gate, up, down, bias, part.activation, part.limit)

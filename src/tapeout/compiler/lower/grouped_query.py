@@ -7,7 +7,6 @@ from tapeout.compiler.lower.attention import Query, attend
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.norm import rms_norm, weight_of
 from tapeout.compiler.lower.product import product, room
-from tapeout.compiler.memory import Matrix
 from tapeout.compiler.program import CacheTensor
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, Tensor
@@ -18,11 +17,10 @@ from tapeout.numerics.formats import BLOCK
 SCORE_BYTES = 16384  # of one block of tokens' scores, at most, where there are several tokens
 
 
-def biased(c: Context, y: Floats, rows: int, bias: Tensor | None, start: int = 0) -> None:
-    """Add a bias to `y`, from its element `start` on."""
+def biased(c: Context, y: Floats, rows: int, bias: Tensor | None) -> None:
+    """Add a bias to `y`."""
     if bias is not None:
-        here = y.part(start, bias.shape[0])
-        each(c, "vadd", here, here, rows, c.vector(bias, bias.shape[0]))
+        each(c, "vadd", y, y, rows, c.vector(bias, bias.shape[0]))
 
 
 def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> Floats:
@@ -33,38 +31,40 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
         )
     names, rows, b = c.names(layer), c.step.rows, c.builder
     dim, group = a.head_dim, a.heads // a.kv_heads
-    wide = a.heads * dim * (2 if a.output_gate else 1)
-    narrow = a.kv_heads * dim
-    b.of(layer, "qkv")
-    qkv = c.floats("qkv", rows, wide + 2 * narrow, wide + narrow + room(c, narrow))
-    start = 0
-    for p, n in (("q", wide), ("k", narrow), ("v", narrow)):
-        tensor = names[f"self_attn.{p}_proj.weight"]
-        product(c, x, rows, c.memory.matrix(tensor, "attention"), qkv.part(start, n))
-        start += n
-    _bias(
-        c,
-        qkv,
-        rows,
-        [(names.get(f"self_attn.{p}_proj.bias"), n) for p, n in (("q", wide), ("k", narrow), ("v", narrow))],
+    step = 2 * dim if a.output_gate else dim  # behind each head of q its gate, if there is one
+    q, k, v = (
+        _Heads(c.floats(p, rows, count * width, room(c, count * width)), 0, count, dim, width)
+        for p, count, width in (("q", a.heads, step), ("k", a.kv_heads, dim), ("v", a.kv_heads, dim))
     )
-    # heads of a token follow one another; those of q are twice as far apart if a gate lies behind each
-    step = 2 * dim if a.output_gate else dim
-    q = _Heads(qkv, 0, a.heads, dim, step)
-    k = _Heads(qkv, wide, a.kv_heads, dim, dim)
-    v = _Heads(qkv, wide + narrow, a.kv_heads, dim, dim)
-    if a.qk_norm in ("head", "full"):
-        b.of(layer, "qk_norm")
-        for heads, name in ((q, "q_norm"), (k, "k_norm")):
-            _normalise(c, heads, rows, names.get(f"self_attn.{name}.weight"), a.qk_norm)
-    if a.rope is not None:
-        b.of(layer, "rope")
-        rotate(c, [q, k], rows, a.rope)
-        if a.qk_norm == "l2":
-            for heads in (q, k):
+
+    def project(heads: _Heads, p: str) -> None:
+        b.of(layer, "qkv")
+        matrix = c.memory.matrix(names[f"self_attn.{p}_proj.weight"], "attention")
+        product(c, x, rows, matrix, heads.x)
+
+    def finish(heads: _Heads, p: str) -> None:
+        b.of(layer, "qkv")
+        biased(c, heads.x, rows, names.get(f"self_attn.{p}_proj.bias"))
+        if p == "v":
+            return
+        if a.qk_norm in ("head", "full"):
+            b.of(layer, "qk_norm")
+            _normalise(c, heads, rows, names.get(f"self_attn.{p}_norm.weight"), a.qk_norm)
+        if a.rope is not None:
+            b.of(layer, "rope")
+            rotate(c, heads, rows, a.rope)
+            if a.qk_norm == "l2":
                 _normalise(c, heads, rows, None, "head")
+
+    # keys and values first: their way to the cache and back goes on while the queries are made
+    project(k, "k")
+    project(v, "v")
+    finish(k, "k")
+    finish(v, "v")
+    project(q, "q")
     b.of(layer, "cache")
     cache(c, layer, k, v, rows)
+    finish(q, "q")
     b.of(layer, "attention")
     queries = _quantised_queries(c, q, rows, a.kv_heads, group)
     y = c.floats("attended", rows, a.heads * dim)
@@ -73,14 +73,11 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
     _attention(c, layer, a, queries, y, sinks, scale, group)
     if a.output_gate:
         b.of(layer, "gate")
-        for t in _blocks(rows):
-            gate = q.of(t, dim)
-            for head in range(a.heads) if rows > 1 else [0]:
-                g = Floats(gate.at + head * q.step * 4, dim, gate.stride) if rows > 1 else gate
-                count = rows if rows > 1 else a.heads
-                o = Floats(y.at + head * dim * 4, dim, y.stride if rows > 1 else dim * 4)
-                each(c, "vsigmoid", g, g, count)
-                each(c, "vmul", o, o, count, g)
+        gates = _Heads(q.x, dim, a.heads, dim, q.step)
+        outputs = _Heads(y, 0, a.heads, dim, dim)
+        for (gate, count), (o, _) in zip(gates.each(rows), outputs.each(rows), strict=True):
+            each(c, "vsigmoid", gate, gate, count)
+            each(c, "vmul", o, o, count, gate)
     b.of(layer, "attention_output")
     result = c.floats("attention output", rows, c.model.hidden, room(c, c.model.hidden))
     output = names["self_attn.o_proj.weight"]
@@ -110,32 +107,6 @@ class _Heads:
         return [(self.head(h), rows) for h in range(self.count)]
 
 
-def _blocks(rows: int) -> range:
-    return range(1)
-
-
-def _bias(c: Context, y: Floats, rows: int, parts: list[tuple[Tensor | None, int]]) -> None:
-    """Biases of q, k and v as one vector where all have one."""
-    if all(t is not None for t, _ in parts):
-        total = sum(n for _, n in parts)
-
-        def make() -> Mem:
-            at = c.memory.room("vectors", 4 * total)
-            offset = 0
-            for t, n in parts:
-                c.memory.pack(at + offset, "vector", [t], n=n)  # type: ignore[list-item]
-                offset += 4 * n
-            return at
-
-        at = c.memory.once(("bias", *(t.name for t, _ in parts if t)), make)
-        each(c, "vadd", y.part(0, total), y.part(0, total), rows, c.constants(at, 4 * total, "bias"))
-        return
-    start = 0
-    for tensor, n in parts:
-        biased(c, y, rows, tensor, start)
-        start += n
-
-
 def _normalise(c: Context, heads: _Heads, rows: int, weight: Tensor | None, kind: str) -> None:
     if kind == "full":
         whole = Floats(heads.of(0).at, heads.count * heads.dim, heads.x.stride)
@@ -154,14 +125,11 @@ def _normalise(c: Context, heads: _Heads, rows: int, weight: Tensor | None, kind
             each(c, "vmul", x, x, count, scale)
 
 
-def rotate(c: Context, groups: list[_Heads], rows: int, rope: Rope) -> None:
+def rotate(c: Context, heads: _Heads, rows: int, rope: Rope) -> None:
     """Rotary embedding of heads, in place."""
     table, stride = _table(c, rope)
     half = rope.rotary_dim // 2
-    sets = [pair for g in groups for pair in g.each(rows)]
-    if rows == 1 and len(groups) == 2 and groups[0].step == groups[1].step:  # k's heads follow q's
-        sets = [(groups[0].of(0), groups[0].count + groups[1].count)]
-    for x, count in sets:
+    for x, count in heads.each(rows):
         c.builder.vector(
             "vrope", x.at, x.at, x.n, count, x.stride, x.stride, table, 0 if rows == 1 else stride, half=half,
             interleaved=int(rope.interleaved),
@@ -261,15 +229,13 @@ def _attention(
         if sinks is not None:
             at = c.vector(sinks, a.heads, 32, times=float(vector.LOG2E))
         for i in range(c.step.sequences):
-            if wide == dim:
-                out = Floats(y.row(i).at, dim, 4 * dim)
-            else:
-                out = c.floats("head outputs", a.heads, wide)
+            own = Floats(y.row(i).at, dim, 4 * dim)
+            out = own if wide == dim else c.floats("head outputs", a.heads, wide)
             q = Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at)
             attend(c, q, layer, c.positions[i], c.slots[i], out)
             if wide != dim:
-                to = Floats(y.row(i).at, dim, 4 * dim)
-                each(c, "vadd", to, Floats(out.at, dim, out.stride), a.heads, 0.0)
+                part = Floats(out.at, dim, out.stride)
+                each(c, "vmaximum", own, part, a.heads, part)
         return
     size = max(min(tokens, SCORE_BYTES // (4 * c.tile * group)), 1)
     for first in range(0, tokens, size):
@@ -308,4 +274,4 @@ def _sinks_of(c: Context, sinks: Tensor, kv: int, group: int, tokens: int) -> Re
     return c.constants(at, 32 * group * tokens, "sinks")
 
 
-__all__ = ["Matrix", "biased", "cache", "grouped_query", "rotate"]
+__all__ = ["biased", "cache", "grouped_query", "rotate"]

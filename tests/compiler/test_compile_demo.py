@@ -1,0 +1,113 @@
+"""The demo model compiled: its tokens in the executable ISA are those of the functional simulator, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import compiled
+import numpy as np
+import pytest
+
+from tapeout import compiler
+from tapeout.chip import load as chip
+from tapeout.compiler.program import Program
+from tapeout.errors import InputError
+from tapeout.model import demo, load
+from tapeout.model.checkpoint.folder import Checkpoint
+
+pytestmark = pytest.mark.skipif(
+    not (Path(demo.FOLDER) / "model.safetensors").is_file(), reason="the demo model is not there"
+)
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    """The demo model for `tiny`."""
+    return compiler.compile(load("demo"), chip("tiny"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    """The demo model's tensors."""
+    return Checkpoint.open(demo.FOLDER)
+
+
+def tokens(n: int, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(3, 1000, n).tolist()
+
+
+def test_decode(program: Program, checkpoint: Checkpoint) -> None:
+    # beyond the sliding window of 32
+    compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(36)])
+
+
+@pytest.mark.slow
+def test_decode_over_several_tiles(program: Program, checkpoint: Checkpoint) -> None:
+    compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(140, 1)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_engines_does_not_matter(program: Program, checkpoint: Checkpoint, seed: int) -> None:
+    compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(3, seed)], seed)
+
+
+def test_saved_and_loaded(program: Program, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "demo.program"
+    program.save(path)
+    again = Program.load(path)
+    assert (again.code == program.code).all() and (again.origin == program.origin).all()
+    for name in ("regions", "recipe", "entries", "cache", "chip", "plan", "schedule", "tensors", "identity"):
+        assert repr(getattr(again, name)) == repr(getattr(program, name)), name
+    assert (compiler.image(again, checkpoint) == compiler.image(program, checkpoint)).all()
+
+
+def test_damaged_files(program: Program, tmp_path: Path) -> None:
+    path = tmp_path / "demo.program"
+    program.save(path)
+    good = path.read_bytes()
+    cases = [b"", good[:100], good[:-8], good + b"x", good[:-40] + bytes(40)]
+    cases.append(good.replace(b'"version":"1"', b'"version":"0"'))
+    middle = len(good) // 2
+    cases.append(good[:middle] + bytes([good[middle] ^ 1]) + good[middle + 1 :])
+    for bad in cases:
+        path.write_bytes(bad)
+        with pytest.raises(InputError) as caught:
+            Program.load(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_another_model(program: Program, checkpoint: Checkpoint) -> None:
+    class Other:
+        where = "other"
+
+        def tensor(self, name: str) -> np.ndarray:
+            x = np.asarray(checkpoint.tensor(name))
+            return x[:-1] if name == "model.norm.weight" else x
+
+    with pytest.raises(InputError, match=r"model\.norm\.weight.*127"):
+        compiler.image(program, Other())
+
+
+def test_what_a_chip_cannot_do_is_told_before_anything_runs() -> None:
+    model, tiny = load("demo"), chip("tiny")
+    for plan in ("widest", "mxfp8", "bf16-attention"):
+        with pytest.raises(InputError, match="mxint8"):
+            compiler.compile(model, tiny, plan)
+    with pytest.raises(InputError, match="GiB"):
+        compiler.compile(load("gpt-oss-120b"), tiny, context=1024)
+    no_fp4 = replace(tiny, core=replace(tiny.core, matrix=replace(tiny.core.matrix, formats=("mxint8",))))
+    with pytest.raises(InputError, match="mxfp4"):
+        compiler.compile(model, no_fp4)
+    small = replace(tiny.core.scratchpad, kibibytes=16)
+    with pytest.raises(InputError, match="scratchpad"):
+        compiler.compile(model, replace(tiny, core=replace(tiny.core, scratchpad=small)))
+
+
+def test_bad_tokens(program: Program, checkpoint: Checkpoint) -> None:
+    s = compiled.session(program, checkpoint)
+    for bad in ([], [-1], [1024], [3] * 1025):
+        with pytest.raises(InputError):
+            s.step(bad)
+    with pytest.raises(InputError):
+        s.step([3], slot=1)
