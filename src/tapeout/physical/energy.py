@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
-from tapeout.chip.spec import MATRIX_FORMATS, MEMORY_KINDS, NODES, ChipSpec
+from tapeout.chip.spec import MEMORY_KINDS, NODES, ChipSpec
 from tapeout.physical.area import Area, area
 from tapeout.physical.clock import logic_energy
 from tapeout.physical.views import Number, View, shipped
@@ -25,6 +25,7 @@ class Energy:
     noc_byte: Number  # over the mean distance between a memory port and a core
     hop_byte: Number  # from a core to its neighbour: a branch of a multicast, a partial sum passed on
     memory_byte: Number  # device, PHY, controller
+    register_byte: Number  # into or out of a flip-flop of a datapath
     link_byte: Number  # beyond what the link draws idle
     leakage_watts: Number
     memory_idle_watts: Number
@@ -44,13 +45,11 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
     logic = logic_energy(d, view)
     sram = view.pick("nodes", NODES, d.node, "sram_energy_scale", "1")
     wire = view.pick("nodes", NODES, d.node, "wire_energy", "J/byte/mm")
-    real = view.get("blocks.energy.glitch_and_wire", "1")
-    control = 1 + view.get("blocks.energy.clock_and_control", "1")
-    mac: dict[str, Number] = {
-        f: view.get(f"blocks.energy.{f}", "J") * real * control * logic for f in MATRIX_FORMATS
-    }
-    # Literature figures of FP32 units are of placed blocks: no further allowance for wires.
-    vector = view.get("blocks.energy.fp32", "J") * control * logic
+    # Synthesis is at ASAP7's 0.70 V; the reference of the nodes' factors is N7 at its nominal voltage.
+    logic = logic * view.get("blocks.energy.supply", "1")
+    control = 1 + view.get("blocks.energy.control", "1")
+    mac = {f: control * logic * x for f, x in macs(d, view).items()}
+    vector = control * logic * vector_operation(view)
     # Between the published sizes, and beyond, energy goes with the square root of the capacity of a bank.
     small, large = (
         view.get("blocks.energy.sram_byte_32k", "J/byte"),
@@ -60,7 +59,8 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
     bank = d.scratchpad_kibibytes / d.scratchpad_banks
     access = small + slope * (np.sqrt(bank) - np.sqrt(32))
     core = a.cores * d.dies / d.cores
-    scratchpad = np.maximum(access, small / 2) * sram + wire * np.sqrt(core) / 2
+    check = (view.get("energy.bank.read", "J") + view.get("energy.bank.write", "J")) / 2 * logic
+    scratchpad = np.maximum(access, small / 2) * sram + wire * np.sqrt(core) / 2 + check
     # Cores on a square mesh; a port is on average half the die's edge away in each direction.
     edge = np.sqrt(a.total)
     hops = np.sqrt(d.cores / d.dies) / 2
@@ -88,13 +88,40 @@ def energy(chips: Designs | ChipSpec, view: View | None = None, areas: Area | No
         noc_byte=noc + crossing,
         hop_byte=np.where(d.cores > 1, router + wire * np.sqrt(core), 0.0),
         memory_byte=view.pick("memories", MEMORY_KINDS, d.memory_kind, "energy", "J/byte"),
+        register_byte=view.get("blocks.energy.register_byte", "J/byte") * logic,
         link_byte=link * (1 - LINK_IDLE_SHARE),
         leakage_watts=leak,
         memory_idle_watts=d.stacks
         * view.pick("memories", MEMORY_KINDS, d.memory_kind, "background_power", "W"),
         link_idle_watts=link_peak * link * LINK_IDLE_SHARE,
-        clock_watts=view.get("blocks.energy.ungated_clock", "1") * clocked * (control - 1) / control,
+        clock_watts=view.get("blocks.energy.ungated_clock", "1")
+        * clocked
+        * view.get("blocks.energy.clock_share", "1"),
     )
+
+
+def macs(d: Designs, view: View) -> dict[str, Number]:
+    """Joules of a multiply-accumulate by format of the weights, in ASAP7 at 0.70 V, with wires, glitches, clock, the
+    accumulator and its share of the operands' registers. What the RTL lacks follows from MXINT8."""
+    eight = view.get("energy.mac.mxint8", "J")
+    four = np.where(
+        d.has_format("mxint8") | d.has_format("mxfp8"),
+        view.get("energy.mac.mxfp4", "J"),
+        view.get("energy.mac.mxfp4_alone", "J"),
+    )
+    return {
+        "mxfp4": four,
+        "mxint8": eight,
+        "mxfp8": eight * view.get("blocks.energy.mxfp8", "1"),
+        "bf16": eight * view.get("blocks.energy.bf16", "1"),
+    }
+
+
+def vector_operation(view: View) -> Number:
+    """Joules of an FP32 lane operation in ASAP7 at 0.70 V: the mean of additions, multiplications and comparisons, which
+    are nearly all of them, with the delivery of its operands."""
+    common = ("add", "mul", "maximum")
+    return sum(view.get(f"energy.vector.{name}", "J") for name in common) / len(common)
 
 
 def _widest(d: Designs, mac: dict[str, Number]) -> Number:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tapeout.chip.rtl.block import Block
 from tapeout.chip.rtl.pad_port import PadPort
@@ -37,6 +38,10 @@ class Configuration:
 def configurations() -> tuple[Configuration, ...]:
     """Every configuration, in a fixed order."""
     return tuple(c for part in (_matrix, _vector, _scratchpad, _movement, _control) for c in part())
+
+
+def _given(block: Block) -> Block:
+    return block
 
 
 COMPARED = (
@@ -78,28 +83,28 @@ def _matrix() -> Iterator[Configuration]:
             yield Configuration(
                 "dot_unit",
                 shape,
-                lambda formats=formats, ways=ways, lanes=lanes: DotUnit(formats, ways, lanes),  # type: ignore[misc]
+                partial(DotUnit, formats, ways, lanes),
                 target_ns=MATRIX_NS,
             )
             if lanes in (16, 32):
                 yield Configuration(
                     "weight_column",
                     shape,
-                    lambda formats=formats, ways=ways, lanes=lanes: WeightColumn(formats, ways, lanes),  # type: ignore[misc]
+                    partial(WeightColumn, formats, ways, lanes),
                     target_ns=MATRIX_NS,
                 )
     for lanes in (8, 16, 32, 64):
         yield Configuration(
             "activation_row",
             {"lanes": lanes},
-            lambda lanes=lanes: ActivationRow(lanes),  # type: ignore[misc]
+            partial(ActivationRow, lanes),
             target_ns=MATRIX_NS,
         )
     for depth, ways in ((8, 1), (16, 1), (16, 2), (32, 1), (32, 2), (64, 2)):
         yield Configuration(
             "accumulator_file",
             {"depth": depth, "ways": ways},
-            lambda depth=depth, ways=ways: AccumulatorFile(depth, ways),  # type: ignore[misc]
+            partial(AccumulatorFile, depth, ways),
             target_ns=MATRIX_NS,
         )
     grids = [(2, 2, 8, 2), (4, 4, 8, 2), (4, 8, 8, 2), (8, 4, 8, 2), (4, 4, 16, 2), (4, 4, 8, 1), (8, 8, 16, 2),
@@ -109,19 +114,19 @@ def _matrix() -> Iterator[Configuration]:
         yield Configuration(
             "matrix_engine",
             {"rows": rows, "columns": columns, "tiles": tiles, "ways": ways},
-            lambda engine=engine: engine,  # type: ignore[misc]
+            partial(_given, engine),
             tuple(b.module_name for b in engine.placed()),
             MATRIX_NS,
         )
 
     for rows, columns, banks, word in ((4, 4, 8, 32), (4, 4, 8, 64), (8, 8, 16, 32), (4, 8, 16, 32), (8, 8, 8, 64),
-                                       (16, 8, 16, 32)):  # fmt: skip
+                                       (16, 8, 16, 32), (4, 4, 4, 128)):  # fmt: skip
         core = Core(SpecEngine(rows, columns), 8, Scratchpad(256, banks, word))
         front = Matrix(Geometry.of(core))
         yield Configuration(
             "matrix_front",
             {"rows": rows, "columns": columns, "word_bytes": word},
-            lambda front=front: front,  # type: ignore[misc]
+            partial(_given, front),
             (front.engine.module_name,),
             MATRIX_NS,
         )
@@ -139,13 +144,13 @@ def _vector() -> Iterator[Configuration]:
     yield Configuration("vector_lane", {}, VectorLane)
     for lanes in (2, 4, 8, 16):
         unit = VectorUnit(lanes)
-        yield Configuration("vector_unit", {"lanes": lanes}, lambda unit=unit: unit, ("vector_lane",))  # type: ignore[misc]
+        yield Configuration("vector_unit", {"lanes": lanes}, partial(_given, unit), ("vector_lane",))
     for lanes in (2, 4, 8, 16, 32):
-        yield Configuration("quantiser", {"lanes": lanes}, lambda lanes=lanes: Quantiser(lanes))  # type: ignore[misc]
+        yield Configuration("quantiser", {"lanes": lanes}, partial(Quantiser, lanes))
     for lanes in (2, 4, 8, 16):
-        yield Configuration("reducer", {"lanes": lanes}, lambda lanes=lanes: Reducer(lanes))  # type: ignore[misc]
+        yield Configuration("reducer", {"lanes": lanes}, partial(Reducer, lanes))
     for most in (2, 4, 8, 16):
-        yield Configuration("topk", {"k": most}, lambda most=most: TopK(most))  # type: ignore[misc]
+        yield Configuration("topk", {"k": most}, partial(TopK, most))
 
 
 def _scratchpad() -> Iterator[Configuration]:
@@ -158,7 +163,7 @@ def _scratchpad() -> Iterator[Configuration]:
         yield Configuration(
             "scratchpad_bank",
             {"depth": depth, "word_bytes": word},
-            lambda depth=depth, word=word: ScratchpadBank(depth, word),  # type: ignore[misc]
+            partial(ScratchpadBank, depth, word),
         )
     both, reads, writes = PadPort(), PadPort(writes=False), PadPort(reads=False)
     wide = PadPort(words=4, writes=False)
@@ -175,16 +180,18 @@ def _scratchpad() -> Iterator[Configuration]:
         reads,
         writes,
     )
+    narrow = (both, both, both, *(reads,) * 6, writes, writes)  # words as wide as a beat of weights
     shapes: tuple[tuple[int, int, tuple[PadPort, ...]], ...] = (
         (4, 16, (both,) * 4), (8, 16, (both,) * 4), (16, 16, (both,) * 4), (8, 32, (both,) * 2), (8, 32, (both,) * 4),
         (8, 32, (wide, both, both, both)), (8, 16, (both,) * 6), (8, 16, (both, both, reads, reads, writes, writes)),
         (16, 16, (wide, reads, reads, writes)), (8, 32, of_core), (16, 16, of_core), (8, 64, (both, reads, writes)),
+        (4, 128, narrow),
     )  # fmt: skip
     for banks, word, ports in shapes:
         pad = Scratchpad(banks, 512, word, ports)
         yield Configuration(
-            "scratchpad", pad_parameters(banks, word, ports), lambda pad=pad: pad, (pad.bank.module_name,)
-        )  # type: ignore[misc]
+            "scratchpad", pad_parameters(banks, word, ports), partial(_given, pad), (pad.bank.module_name,)
+        )
 
 
 def pad_parameters(banks: int, word_bytes: int, ports: Sequence[PadPort]) -> dict[str, float]:
@@ -208,7 +215,7 @@ def _movement() -> Iterator[Configuration]:
         yield Configuration(
             "fifo",
             {"width": width, "depth": depth},
-            lambda width=width, depth=depth: Fifo(width, depth),  # type: ignore[misc]
+            partial(Fifo, width, depth),
         )
     sizes = [(16, 16, 16), (32, 32, 8), (32, 32, 16), (32, 32, 64), (32, 64, 16), (64, 64, 16), (64, 32, 128),
              (128, 64, 32)]  # fmt: skip
@@ -218,10 +225,10 @@ def _movement() -> Iterator[Configuration]:
             yield Configuration(
                 name,
                 shape,
-                lambda of=of, port=port, word=word, flight=flight: of(port, PAD, word, flight),  # type: ignore[misc]
+                partial(of, port, PAD, word, flight),
             )
     for port in (16, 32, 64, 128):
-        yield Configuration("memory_port", {"port_bytes": port}, lambda port=port: MemoryPort(port))  # type: ignore[misc]
+        yield Configuration("memory_port", {"port_bytes": port}, partial(MemoryPort, port))
 
 
 def _control() -> Iterator[Configuration]:
@@ -229,11 +236,11 @@ def _control() -> Iterator[Configuration]:
     from tapeout.chip.rtl.host import Host
     from tapeout.chip.rtl.sequencer import Sequencer
 
-    for port in (16, 32, 64, 128):
+    for port in (32, 64, 128):
         yield Configuration(
             "sequencer",
             {"port_bytes": port},
-            lambda port=port: Sequencer(port, PAD, 32),  # type: ignore[misc]
+            partial(Sequencer, port, PAD, 32),
         )
     yield Configuration("host", {}, Host)
     yield Configuration("counters", {}, Counters)

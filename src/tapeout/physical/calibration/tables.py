@@ -74,7 +74,8 @@ def area_toml(fits: dict[str, BlockFit], library: str) -> str:
         slowest = max(among, key=lambda f: f.median_ns)
         lines.append(
             f'{name} = {{ value = {slowest.median_ns:.4g}, unit = "ns", confidence = "high", origin = "synthesised", '
-            f'source = "{slowest.block}, register to register, median configuration, {library.upper()} RVT 0.70 V typical, no wires" }}'
+            f'source = "{slowest.block}, register to register, median configuration, {library.upper()} RVT '
+            '0.70 V typical, no wires" }'
         )
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,9 @@
 """Our area model on other people's dies: their published configurations, block by block, against their size.
 
-    compare()            # every die: modelled area by part, published area, the error of a prediction that left it out
+    compare()            # every die: modelled area by part, published area, and the error
 
-The parts are those of our own chips: cell areas from synthesis in ASAP7, taken to the node by density and divided by the
-utilisation; SRAM macros with the utilisation of placed memory; PHYs from the tables. What no paper lists
+The parts are those of our own chips: cell areas from synthesis in ASAP7, taken to the node by density and divided
+by the utilisation; SRAM macros with the utilisation of placed memory; PHYs from the tables. What no paper lists
 (schedulers, operand delivery, instruction supply, control) is one factor on the arithmetic, the same for every
 die: the geometric mean of what the other dies need, so each die is predicted without its own area.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from tapeout.physical.views import View, shipped
 
 # ASAP7 cell area in um2, synthesised: multipliers of 11, 24 and 53 bits 81, 369, 1710 with their registers, the FP32
-# adder and multiplier of chip/rtl 173 and 516. A tensor lane: an 11-bit product, its alignment and its share of the tree.
+# adder and multiplier of chip/rtl 173 and 516. A tensor lane: an 11-bit product, its alignment, its share of the tree.
 CELLS = {"tensor": 150.0, "systolic": 290.0, "fp32": 689.0, "int32": 300.0, "fp64": 2200.0}
 BIT = 8192.0  # bits of a KiB
 # 16FF and its 12 nm kin, which no chip of ours uses: WikiChip, 28.9-33.8 MTr/mm2; bit cell 0.07-0.074 um2.
