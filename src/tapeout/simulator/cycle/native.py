@@ -28,6 +28,16 @@ ENGINES = tuple(Engine)
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
 MAX_PORTS = 16
+# Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap.
+VECTOR_KINDS = {
+    "vmaximum": 0, "vminimum": 0, "vcompare": 0, "vadd": 1, "vsub": 1, "vmul": 2, "vexp2": 3, "vreciprocal": 3,
+    "vrsqrt": 3, "vsigmoid": 3, "vselect": 4, "vrope": 5, "vtotal": 6, "vgreatest": 7, "vquantise": 8,
+    "vdequantise": 9, "vconvert": 10, "vtopk": 11, "vtake": 12, "vwindow": 13,
+}  # fmt: skip
+TAPS = {
+    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 28, "greatest": 8, "quantise": 8, "topk": 3,
+    "take": 8,
+}  # fmt: skip
 WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)
 KINDS = (
     "", "add", "sub", "mul", "and", "or", "xor", "shl", "shr", "min", "max", "less", "equal", "argument", "read",
@@ -66,6 +76,8 @@ class Settings(ctypes.Structure):
         *((n, ctypes.c_int64 * 2) for n in ("beat_bytes", "scale_bytes", "pitch")),
         *((n, ctypes.c_int64) for n in ("ports", "vector_port")),
         *((n, ctypes.c_int64 * MAX_PORTS) for n in ("port_words", "port_urgent", "port_answers")),
+        ("vector_kind", ctypes.c_int64 * 32),
+        ("vector_latency", ctypes.c_int64 * len(TAPS)),
     )
 
 
@@ -126,7 +138,12 @@ def settings(core: Core) -> Settings:
     for k, name in enumerate(("mxfp4", "mxint8")):
         s.beat_bytes[k], s.scale_bytes[k], s.pitch[k] = g.beat_bytes(name), g.scale_bytes(name), g.pitch(name)
     declared = ports(core)
-    s.ports, s.vector_port = len(declared), [p.engine for p in declared].index(Engine.STORE)
+    s.ports = len(declared)
+    s.vector_port = [p.engine for p in declared].index(Engine.VECTOR)
+    for name, kind in VECTOR_KINDS.items():
+        s.vector_kind[instructions()[name].opcode & 31] = kind
+    for k, latency in enumerate(TAPS.values()):
+        s.vector_latency[k] = latency
     for k, p in enumerate(declared):
         s.port_words[k], s.port_urgent[k], s.port_answers[k] = p.words, p.urgent, p.answers
     return s

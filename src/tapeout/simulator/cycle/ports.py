@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Engine
-from tapeout.chip.isa.geometry import Geometry, power_of_two
+from tapeout.chip.isa.geometry import BLOCK_BYTES, Geometry, power_of_two
 
 ANSWERS = 6  # reads that a port may have under way: one a cycle over the latency of a read, and one
 
@@ -38,5 +38,6 @@ def ports(core: spec.Core) -> list[Port]:
         Port(Engine.MATRIX),
         Port(Engine.MATRIX),
         Port(Engine.MATRIX, words(g.pitch)),
+        *(Port(Engine.VECTOR, max(4 * g.lanes, g.word_bytes, BLOCK_BYTES) // g.word_bytes),) * 3,
         Port(Engine.STORE),
     ]

@@ -74,6 +74,8 @@ typedef struct {               /* mirrored by `native.Settings` */
      * the vector engine, the store engine's; answers: reads a port may have under way */
     int64_t beat_bytes[2], scale_bytes[2], pitch[2]; /* of mxfp4, of mxint8: `isa.geometry` */
     int64_t ports, vector_port, port_words[MAX_PORTS], port_urgent[MAX_PORTS], port_answers[MAX_PORTS];
+    int64_t vector_kind[32];   /* `enum kind_of_vector` of an opcode within the engine */
+    int64_t vector_latency[10]; /* from operands to a result that can be written, by tap */
 } settings;
 
 typedef struct {               /* mirrored by `native.RECORD`: an instruction as it was executed */
