@@ -118,8 +118,8 @@ def macs(d: Designs, view: View) -> dict[str, Number]:
 
 
 def vector_operation(view: View) -> Number:
-    """Joules of an FP32 lane operation in ASAP7 at 0.70 V: the mean of additions, multiplications and comparisons, which
-    are nearly all of them, with the delivery of its operands."""
+    """Joules of an FP32 lane operation in ASAP7 at 0.70 V: the mean of additions, multiplications and comparisons,
+    which are nearly all of them."""
     common = ("add", "mul", "maximum")
     return sum(view.get(f"energy.vector.{name}", "J") for name in common) / len(common)
 

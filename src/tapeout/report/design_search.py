@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tapeout.physical.origins import AREA, POWER, basis
 from tapeout.physical.views import shipped
 from tapeout.report.charts import axis, parallel, scatter, whiskers
 from tapeout.report.design_chip import LIMITS
@@ -220,7 +222,7 @@ def sources_section(page: Page, result: DesignResult) -> None:
     chip = result.chip
     used = (
         f"nodes.{chip.node}.", f"memories.{chip.memory.kind}.", f"packaging.{chip.package}.", "packaging.die.",
-        "blocks.",
+        "blocks.", "area.", "energy.",
         f"links.serdes{chip.links.gigabits_per_lane}.", "board.", *(("links.ucie.",) if chip.dies > 1 else ()),
     )  # fmt: skip
     found = {name: q for name, q in shipped().items() if name.startswith(used)}
@@ -239,6 +241,16 @@ def sources_section(page: Page, result: DesignResult) -> None:
     page.section(
         "Where the numbers come from",
         tag("p", [[badge(k), f" {v} quantities  "] for k, v in origins.most_common()]),
+        table(
+            ["figure", "value", "how"],
+            [
+                *_bases(result, "die, mm²", AREA, result.silicon.area),
+                *_bases(result, "design power, W", POWER, result.silicon.design_power),
+            ],
+            numeric=[1],
+            caption="Synthesised: from our RTL through Yosys and a cell library. Scaled: taken to the node by published"
+            " densities and energies. Errors of both: docs/silicon.md.",
+        ),
         fold(
             f"All {len(rows)} quantities of this chip",
             table(["quantity", "value", "range", "origin", "confidence", "source"], rows, numeric=[1, 2]),
@@ -250,6 +262,17 @@ def sources_section(page: Page, result: DesignResult) -> None:
         " literature, derived, or assumed.",
         id="sources",
     )
+
+
+def _bases(
+    result: DesignResult, of_what: str, names: dict[str, tuple[str, ...]], values: Mapping[str, float]
+) -> list[tuple[str, str, str]]:
+    """Each part of the die or of the design power: its value, and whether that is synthesised, scaled or literature."""
+    return [
+        (f"{of_what}: {part.replace('_', ' ')}", figures(value), basis(result.chip, part, names).how)
+        for part, value in values.items()
+        if value > 0
+    ]
 
 
 APPROXIMATIONS = (
