@@ -202,7 +202,7 @@ class Builder:
     def vector(
         self, name: str, out: Ref, a: Ref, n: Value, rows: Value = 1, sa: int = 0, so: int = 0,
         b: Ref | float | None = None, sb: int = 0, per_row: bool = False, most: int = 0, most_rows: int = 0,
-        low: Value = 0, high: Value = 0, **fields: int,
+        low: Value = 0, high: Value = 0, condition: int | None = None, **fields: int,
     ) -> None:  # fmt: skip
         """A vector instruction. `b`: a vector, with `per_row` one element a row, or a constant. `most`, `most_rows`:
         the greatest n and rows where they are scalars. For `vquantise` b is where the scales go."""
@@ -243,6 +243,8 @@ class Builder:
                 reads += rows_of(b, sb, 4 if per_row else wide["b"])
         if "from" in {f.name for f in named(name).fields}:
             fields["from"] = 2 if not isinstance(b, Ref) else int(per_row)
+        if condition is not None:
+            fields["if"] = condition
         if isinstance(b, float):
             fields["imm"] = float_bits(b)
         if name == "vwindow":
