@@ -9,6 +9,7 @@ import pytest
 from vector_bench import NAMES, Bench, Command, core_of, prepare, random_command, random_pad
 
 from tapeout.chip import load
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Cause, Trap
 from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.vector_engine import VectorEngine
@@ -130,6 +131,29 @@ def test_what_is_not_a_trap() -> None:
     one.run(FINE)
     assert not one.sim.peek("error")
     assert (one.dump() == state.pad).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cycles(name: str) -> None:
+    """From the queue to the token, and from token to token, as the instruction's file says; operands whose
+    banks do not meet."""
+    one = bench()
+    rng = np.random.default_rng(5)
+    for n, rows in ((8, 1), (24, 1), (5, 3), (0, 2), (3, 0), (32, 2)):
+        c = random_command(rng, name, max(n, 1), rows)
+        c.values["n"] = max(n, c.values["k"]) if name == "vtopk" else n
+        c.values |= {"a": 0, "b": 0x1040, "out": 0x2080, "sa": 512, "sb": 512, "so": 512}
+        if "half" in c.values:
+            c.values["half"] = n // 16 * 8
+        one.sim.reset()
+        one.fill(np.zeros(16384, np.uint8))
+        run = one.run([c, c])
+        start, ends = run.stamps["command"][0], run.stamps["ends"]
+        want = c.cycles(one.geometry)
+        least = want - timing.VECTOR_START
+        slack = 1 if n > 8 else 0  # where a row of out comes back to the bank of a
+        assert want <= ends[0] - start <= want + slack, (c.values, ends[0] - start, want)
+        assert least <= ends[1] - ends[0] <= least + slack, (c.values, ends[1] - ends[0], least)
 
 
 def test_lint() -> None:

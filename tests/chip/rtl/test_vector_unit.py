@@ -18,7 +18,12 @@ UNIT = VectorUnit(2)
 
 @pytest.mark.parametrize(
     ("tap", "op"),
-    [(Tap.ADD, VectorOp.SUB), (Tap.MUL, VectorOp.MUL), (Tap.FUNCTION, VectorOp.EXP2), (Tap.QUICK, VectorOp.LESS)],
+    [
+        (Tap.ADD, VectorOp.SUB),
+        (Tap.MUL, VectorOp.MUL),
+        (Tap.FUNCTION, VectorOp.EXP2),
+        (Tap.QUICK, VectorOp.LESS),
+    ],
 )
 def test_results_in_order_under_pressure(tap: Tap, op: VectorOp) -> None:
     rng = np.random.default_rng(1)

@@ -2,7 +2,7 @@
 
 A vector instruction works on `rows` rows of `n` elements. Row r of operand x is at x + r·sx in the scratchpad;
 addresses and strides are multiples of 32 bytes. Rows are done in order. A result may take the place of an operand
-exactly; other overlaps of what is read and written have no defined result. The slots are always
+exactly (address, stride, size of elements; of vtake: b, not a); other overlaps of what is read and written have no defined result. The slots are always
 a, out, n, rows, sa, so, b, sb.
 """
 
@@ -67,31 +67,33 @@ def at(base: int, row: int, stride: int) -> int:
     return (base + row * stride) & REGISTER_MASK
 
 
-def vector_cycles(o: Operands, g: Geometry) -> int:
-    """One pass of the lanes after another, and the pipeline."""
-    return timing.VECTOR_FILL + o.rows * timing.passes(o.n, g.lanes)
+def vector_cycles(fill: int, each: int = 1) -> Callable[[Operands, Geometry], int]:
+    """One pass of the lanes after another in `each` cycles, and `fill` until the last result is in the scratchpad; an
+    instruction without elements takes a cycle for each row."""
 
+    def cycles(o: Operands, g: Geometry) -> int:
+        beats = each * timing.passes(o.n, g.lanes)
+        return timing.VECTOR_START + (fill + o.rows * beats if o.n and o.rows else max(o.rows * each, 1))
 
-def element_cycles(o: Operands, g: Geometry) -> int:
-    """One element per cycle, whatever the lanes."""
-    return timing.VECTOR_FILL + o.rows * max(o.n, 1)
+    return cycles
 
 
 def unary(name: str, opcode: int, about: str, function: Callable[[F32], F32], notes: str = "") -> Instruction:
-    """out = f(a), FP32, element by element."""
+    """out = f(a), FP32, element by element, through the function unit."""
 
     def meaning(state: State, o: Operands) -> None:
         aligned(o, "a", "out", "sa", "so")
         for r in range(o.rows):
             state.write_floats(at(o.out, r, o.so), function(state.read_floats(at(o.a, r, o.sa), o.n)))
 
-    return Instruction(name, opcode, about, UNARY, (), meaning, vector_cycles, notes)
+    return Instruction(name, opcode, about, UNARY, (), meaning, vector_cycles(timing.VECTOR_FUNCTION), notes)
 
 
 def reduction(
-    name: str, opcode: int, about: str, function: Callable[[F32], F32], notes: str = ""
+    name: str, opcode: int, about: str, function: Callable[[F32], F32], fill: int, apart: int = 1
 ) -> Instruction:
-    """out[row] = f over the row: one FP32 at the start of a granule, whose other half becomes zero."""
+    """out[row] = f over the row: one FP32 at the start of a granule, whose other half becomes zero.
+    Beats of at most VECTOR_REDUCED elements; rows at least `apart` cycles apart."""
 
     def meaning(state: State, o: Operands) -> None:
         aligned(o, "a", "out", "sa", "so")
@@ -99,7 +101,16 @@ def reduction(
             value = function(state.read_floats(at(o.a, r, o.sa), o.n))
             state.write_floats(at(o.out, r, o.so), np.asarray(value, np.float32).reshape(1))
 
-    return Instruction(name, opcode, about, UNARY, (), meaning, vector_cycles, notes)
+    def cycles(o: Operands, g: Geometry) -> int:
+        if not o.rows:
+            return timing.VECTOR_START + 1
+        width = min(g.lanes, timing.VECTOR_REDUCED)
+        beats = timing.passes(o.n, width)
+        gap = apart * timing.VECTOR_REDUCED // width
+        waits = fill if o.n else fill - timing.VECTOR_READ  # an empty row has nothing to read
+        return timing.VECTOR_START + waits + beats + (o.rows - 1) * max(beats, gap)
+
+    return Instruction(name, opcode, about, UNARY, (), meaning, cycles)
 
 
 def second(state: State, o: Operands, row: int) -> F32:
@@ -117,6 +128,7 @@ def binary(
     function: Callable[..., F32],
     fields: tuple[Field, ...] = (),
     notes: str = "",
+    fill: int = timing.VECTOR_QUICK,
 ) -> Instruction:
     """out = f(a, b), FP32, element by element; b a row of elements, one element per row, or a constant.
 
@@ -130,4 +142,6 @@ def binary(
             y = function(state.read_floats(at(o.a, r, o.sa), o.n), second(state, o, r), *more)
             state.write_floats(at(o.out, r, o.so), np.broadcast_to(y, (o.n,)))
 
-    return Instruction(name, opcode, about, BINARY, (FLOAT, SOURCE, *fields), meaning, vector_cycles, notes)
+    return Instruction(
+        name, opcode, about, BINARY, (FLOAT, SOURCE, *fields), meaning, vector_cycles(fill), notes
+    )

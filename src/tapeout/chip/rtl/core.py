@@ -27,8 +27,9 @@ from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer import CAUSE_BITS, Sequencer
 from tapeout.chip.rtl.sequencer_dispatch import ENGINES
+from tapeout.chip.rtl.vector_engine import VectorEngine
 
-ENGINES_MADE = (Engine.LOAD, Engine.MATRIX, Engine.STORE)
+ENGINES_MADE = (Engine.LOAD, Engine.MATRIX, Engine.VECTOR, Engine.STORE)
 ABSENT: frozenset[str] = frozenset()  # what no engine has
 
 
@@ -45,6 +46,7 @@ def engine_blocks(core: spec.Core) -> dict[Engine, Callable[[], Block]]:
     return {
         Engine.LOAD: lambda: DmaLoad(*dma),
         Engine.MATRIX: lambda: Matrix(Geometry.of(core), core.matrix.lanes),
+        Engine.VECTOR: lambda: VectorEngine(core),
         Engine.STORE: lambda: DmaStore(*dma),
     }
 

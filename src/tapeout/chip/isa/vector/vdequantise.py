@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Instruction, Operands
 from tapeout.chip.isa.forms import BINARY, FORMAT, aligned, at, vector_cycles
 from tapeout.chip.isa.geometry import round_up
@@ -24,5 +25,5 @@ def meaning(state: State, o: Operands) -> None:
 
 INSTRUCTION = Instruction(
     "vdequantise", 0x71, "out = values of the codes at a with the scales (one byte a block of 32) at b",
-    BINARY, (FORMAT,), meaning, vector_cycles,
+    BINARY, (FORMAT,), meaning, vector_cycles(timing.VECTOR_QUICK),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.forms import reduction
 from tapeout.numerics import vector
 
@@ -10,4 +11,5 @@ INSTRUCTION = reduction(
     0x6D,
     "out[row] = the largest of the row (NaN if any is; −∞ of an empty row)",
     vector.greatest,
+    timing.VECTOR_GREATEST,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Instruction, Operands
-from tapeout.chip.isa.forms import BINARY, FORMAT, aligned, at, vector_cycles
+from tapeout.chip.isa.forms import BINARY, FORMAT, aligned, at
+from tapeout.chip.isa.geometry import Geometry, round_up
 from tapeout.chip.isa.state import State
 from tapeout.numerics.convert import quantise
-from tapeout.numerics.formats import MXFP4, MXINT8
+from tapeout.numerics.formats import BLOCK, MXFP4, MXINT8
 
 FORMATS = (MXFP4, MXINT8)
 
@@ -22,8 +24,17 @@ def meaning(state: State, o: Operands) -> None:
         state.write_pad(at(o.b, r, o.sb), x.scales)
 
 
+def cycles(o: Operands, g: Geometry) -> int:
+    """Whole blocks."""
+    if not o.n or not o.rows:
+        return timing.VECTOR_START + max(o.rows, 1)
+    return (
+        timing.VECTOR_START + timing.VECTOR_QUANTISE + o.rows * timing.passes(round_up(o.n, BLOCK), g.lanes)
+    )
+
+
 INSTRUCTION = Instruction(
     "vquantise", 0x70, "codes of each row's blocks of 32 to out, their scales (one byte a block) to b",
-    BINARY, (FORMAT,), meaning, vector_cycles,
+    BINARY, (FORMAT,), meaning, cycles,
     "A result of both: `b` and `sb` say where the scales go. n is padded with zeros to a multiple of 32.",
 )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Cause, Field, Instruction, Operands
-from tapeout.chip.isa.forms import BINARY, aligned, at, vector_cycles
+from tapeout.chip.isa.forms import BINARY, aligned, at
+from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.state import State, need
 from tapeout.numerics import vector
 
@@ -22,6 +24,16 @@ def meaning(state: State, o: Operands) -> None:
         state.write_floats(at(o.out, r, o.so), y)
 
 
+def cycles(o: Operands, g: Geometry) -> int:
+    """Two cycles a pass that rotates, one a pass beside it."""
+    if not o.n or not o.rows:
+        return timing.VECTOR_START + max(o.rows, 1)
+    turned, rest = (2 * o.half if o.interleaved else o.half), o.n - 2 * o.half
+    steps = (2 if o.interleaved else 4) * (timing.passes(turned, g.lanes) if turned else 0)
+    steps += timing.passes(rest, g.lanes) if rest else 0
+    return timing.VECTOR_START + timing.VECTOR_CHAIN + o.rows * steps
+
+
 INSTRUCTION = Instruction(
     "vrope", 0x6E, "rotate the first 2·half channels of each row by the cosines and sines of b; the rest pass",
     BINARY,
@@ -29,7 +41,7 @@ INSTRUCTION = Instruction(
         Field("half", 0, 16, "pairs of channels, a multiple of 8"),
         Field("interleaved", 16, 1, "pairs are (2i, 2i + 1), not (i, i + half)"),
     ),
-    meaning, lambda o, g: 2 * vector_cycles(o, g),
+    meaning, cycles,
     "Products are rounded before they are added (`numerics.vector.rope`). A pair takes four products: two passes. "
     "Heads of one token share a row of the table: sb = 0.",
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Instruction, Operands
 from tapeout.chip.isa.forms import BINARY, aligned, at, vector_cycles
 from tapeout.chip.isa.state import State
@@ -20,6 +21,6 @@ def meaning(state: State, o: Operands) -> None:
 
 INSTRUCTION = Instruction(
     "vselect", 0x66, "out = a where b is not ±0, else what out holds", BINARY, (), meaning,
-    lambda o, g: 2 * vector_cycles(o, g),
+    vector_cycles(timing.VECTOR_QUICK, 2),
     "Three operands are read, which takes the two read ports twice.",
 )  # fmt: skip

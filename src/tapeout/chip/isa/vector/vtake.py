@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Instruction, Operands
-from tapeout.chip.isa.forms import BINARY, aligned, at, element_cycles
+from tapeout.chip.isa.forms import BINARY, aligned, at
+from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.state import State
 
 
@@ -19,7 +21,13 @@ def meaning(state: State, o: Operands) -> None:
         state.write_floats(at(o.out, r, o.so), np.concatenate([np.zeros(0, np.float32), *values]))
 
 
+def cycles(o: Operands, g: Geometry) -> int:
+    """An element a cycle."""
+    elements = o.rows * o.n
+    return timing.VECTOR_START + (timing.VECTOR_TAKE + elements if elements else max(o.rows, 1))
+
+
 INSTRUCTION = Instruction(
-    "vtake", 0x75, "out[r, i] = a[r, b[r, i]], b 32-bit indices", BINARY, (), meaning, element_cycles,
+    "vtake", 0x75, "out[r, i] = a[r, b[r, i]], b 32-bit indices", BINARY, (), meaning, cycles,
     "The scores of the experts that `vtopk` chose.",
 )  # fmt: skip

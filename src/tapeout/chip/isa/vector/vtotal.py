@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.forms import reduction
 from tapeout.numerics import vector
 
@@ -10,4 +11,6 @@ INSTRUCTION = reduction(
     0x6C,
     "out[row] = the sum of the row, in the order of `numerics.vector.total`: 32 partial sums, then halves",
     vector.total,
+    timing.VECTOR_TOTAL,
+    timing.VECTOR_TOTAL_ROWS,
 )
