@@ -98,8 +98,13 @@ def measure(chip: str, latency: int) -> dict[str, float | int | str]:
         rate[format] = active / cycles * g.rows * 32 * g.outputs(format)
         found[f"macs_per_cycle_{format}"] = rate[format]
         for m in (1, g.rows):
-            got = run(core, decode(g, format, 32, m, 1024), latency)
-            found[f"port_share_{format}_{m}_rows"] = got.counters["load_beats"] / got.cycles
+            runs = [run(core, decode(g, format, n, m, 1024), latency) for n in (8, 32)]
+            words, cycles = (
+                b - a for a, b in zip(*((r.counters["load_beats"], r.cycles) for r in runs), strict=True)
+            )
+            found[f"port_share_{format}_{m}_rows"] = words / cycles
+            whole = runs[1].counters["load_beats"] / runs[1].cycles
+            found[f"port_share_whole_program_{format}_{m}_rows"] = whole
     found["mxfp4_over_mxint8"] = rate["mxfp4"] / rate["mxint8"]
     found["seconds"] = round(time.monotonic() - began, 1)
     return found
