@@ -35,7 +35,7 @@ VECTOR_KINDS = {
     "vdequantise": 9, "vconvert": 10, "vtopk": 11, "vtake": 12, "vwindow": 13,
 }  # fmt: skip
 TAPS = {
-    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 28, "greatest": 8, "quantise": 8, "topk": 3,
+    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 25, "greatest": 5, "quantise": 8, "topk": 2,
     "take": 8,
 }  # fmt: skip
 WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)

@@ -34,11 +34,10 @@ struct vector {
     uint64_t pending[2][PENDING];
     int pending_count[2];
     int64_t part;                      /* elements of the step that were taken */
-    int64_t gathered, collected;       /* elements of a block; of top-k and take */
+    int64_t gathered, serves;          /* elements of a block; until when top-k gives a row's results */
     /* results on their way: when they can be written */
     int64_t results[RESULTS];
     int results_first, results_count;
-    int64_t reduced_at;                /* when the reducer's last row came */
     /* the writer */
     bool writing, odd, crossed, scales_full, write_tail;
     int64_t write_row, write_left, filled;
@@ -178,7 +177,8 @@ void vector_settle(model *m) {
     const prepared *p = &x->now;
     /* operands */
     const vstep *d = &x->steps[x->steps_first];
-    x->arrived = x->steps_count && x->results_count < RESULTS - 2;
+    x->arrived = x->steps_count && x->results_count < RESULTS - 2 && m->now >= x->serves;
+    later(m, x->serves);
     for (int i = 0; i < 2; i++)
         if (x->steps_count && d->take[i]) x->arrived &= port_answers(m, vport(m, i));
     int64_t each = p->single ? 1 : reduces(p) ? at_most(REDUCED, m->s.vector_lanes) : d->count;
@@ -238,6 +238,7 @@ static void operands_clock(model *m, struct vector *x) {
                 x->gathered = 0;
             }
         } else if (p->kind == V_TOPK) {
+            if (d->last) x->serves = m->now + p->k + 2; /* a row after the other */
             for (int64_t i = 0; d->last && i < p->k; i += m->s.vector_lanes)
                 result_at(m, x, m->now + latency + at_most(p->k, i + m->s.vector_lanes));
         } else if (!p->single) result_at(m, x, m->now + latency);
