@@ -2,7 +2,8 @@
 
 A vector instruction works on `rows` rows of `n` elements. Row r of operand x is at x + r·sx in the scratchpad;
 addresses and strides are multiples of 32 bytes. Rows are done in order. A result may take the place of an operand
-exactly (address, stride, size of elements; of vtake: b, not a); other overlaps of what is read and written have no defined result. The slots are always
+exactly (address, stride, size of elements; of vtake: b, not a); other overlaps of what is read and written have no
+defined result. The slots are always
 a, out, n, rows, sa, so, b, sb.
 """
 

@@ -38,8 +38,8 @@ class Larger(Block):
 
 
 class Greatest(Block):
-    """`x`: beats {words, keep (a bit per lane: elements that count), last (of the row)} → `y`: one word per row, LATENCY
-    cycles after its last beat. A row of no element is one beat of none."""
+    """`x`: beats {words, keep (a bit per lane: elements that count), last (of the row)} → `y`: one word per row,
+    `latency` cycles after its last beat. A row of no element is one beat of none."""
 
     def __init__(self, lanes: int) -> None:
         if lanes & (lanes - 1) or lanes < 2:

@@ -29,8 +29,8 @@ LOOP = fp32_add.LATENCY
 
 
 class Reducer(Block):
-    """`x`: beats {words, keep (a bit per lane: elements that count), last (of the row)} → `y`: one word per row. A row of
-    no element is one beat of none. What the rows in the adders give has room behind them."""
+    """`x`: beats {words, keep (a bit per lane: elements that count), last (of the row)} → `y`: one word per row. A row
+    of no element is one beat of none. What the rows in the adders give has room behind them."""
 
     def __init__(self, lanes: int) -> None:
         if PARTIALS % lanes:

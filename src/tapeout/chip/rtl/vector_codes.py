@@ -17,8 +17,9 @@ from tapeout.numerics.formats import BLOCK
 
 
 class VectorCodes(Block):
-    """`x`: passes of FP32 words, whole blocks → `y`: {codes (from the lowest byte on; 16 bytes a block if `fp4`), scales}
-    of a block, or of as many as a pass has. `fp4` is static. A pass is taken if there will be room for its block."""
+    """`x`: passes of FP32 words, whole blocks → `y`: {codes (from the lowest byte on; 16 bytes a block if `fp4`),
+    scales} of a block, or of as many as a pass has. `fp4` is static.
+    A pass is taken if there will be room for its block."""
 
     def __init__(self, lanes: int) -> None:
         self.lanes, self.groups = lanes, max(1, lanes // BLOCK)

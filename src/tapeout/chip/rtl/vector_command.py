@@ -173,7 +173,7 @@ class VectorCommand(Block):
                     x.size.eq(Mux(fp4, Size.FP4, Size.BYTE)), x.second.eq(Second.SCALES),
                     p.length_a.eq(Mux(fp4, codes >> 1, codes)), p.length_b.eq(blocks),
                 ]  # fmt: skip
-            with m.Case(opcode("vconvert")):
+            with m.Case(opcode("vconvert")):  # noqa: SIM117
                 with m.Switch(imm[:2]):
                     with m.Case(0):
                         m.d.comb += [x.op.eq(VectorOp.BF16_TO_F32), x.size.eq(Size.BF16), p.length_a.eq(two)]

@@ -93,7 +93,8 @@ class VectorEngine(Block):
 
     def placed(self) -> Iterable[Block]:
         return (
-            self.decode, self.fetch, self.operands, self.unit, self.codes, self.reducer, self.greatest, self.topk, self.take, self.collect, self.writer,
+            self.decode, self.fetch, self.operands, self.unit, self.codes, self.reducer, self.greatest,
+            self.topk, self.take, self.collect, self.writer,
         )  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
@@ -101,7 +102,8 @@ class VectorEngine(Block):
         decode, fetch, operands, unit, codes, reducer, greatest, topk, take, collect, writer = (
             place(m, n, b)
             for n, b in zip(
-                ("decode", "fetch", "operands", "unit", "codes", "reducer", "greatest", "topk", "take", "collect", "writer"),
+                ("decode", "fetch", "operands", "unit", "codes", "reducer", "greatest",
+                 "topk", "take", "collect", "writer"),
                 self.placed(),
                 strict=True,
             )

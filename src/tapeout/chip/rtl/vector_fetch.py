@@ -175,7 +175,7 @@ class VectorFetch(Block):
                 block = (block + (crosses[i] & had_part))[: k - port]
             m.d.comb += [
                 queue.i.valid.eq(
-                    able & asked & Cat(free[:i] + [queues[1 - i].i.ready]).all() & self.step.ready
+                    able & asked & Cat(*free[:i], queues[1 - i].i.ready).all() & self.step.ready
                 ),
                 queue.i.payload.eq(Cat(Const(0, self.address_bits - (k - port)), block)),
             ]

@@ -82,7 +82,8 @@ class VectorLane(Block):
 
     def __init__(self) -> None:
         super().__init__(
-            {"enable": In(1), "op": In(OP_BITS), "a": In(32), "b": In(32), "c": In(32), "tap": In(len(Tap)), "y": Out(32)}
+            {"enable": In(1), "op": In(OP_BITS), "a": In(32), "b": In(32), "c": In(32),
+             "tap": In(len(Tap)), "y": Out(32)}
         )  # fmt: skip
 
     def placed(self) -> Iterable[Block]:

@@ -74,7 +74,9 @@ class VectorWriter(Block):
 
         # the result on offer, and how many of its elements count
         valid = Mux(
-            quantise, self.codes.valid, Mux(reduce, self.reduce.valid, Mux(collected, self.collected.valid, self.lanes.valid))
+            quantise, self.codes.valid, Mux(
+                reduce, self.reduce.valid, Mux(collected, self.collected.valid, self.lanes.valid)
+            ),
         )  # fmt: skip
         split = x.rope & ~x.interleaved & ~in_tail
         per_beat = Mux(reduce, 1, Mux(quantise, BLOCK * self.groups, lanes))

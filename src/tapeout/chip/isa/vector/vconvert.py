@@ -29,6 +29,7 @@ def meaning(state: State, o: Operands) -> None:
 
 INSTRUCTION = Instruction(
     "vconvert", 0x72, "out = a in another type: BF16 to FP32, FP32 to BF16 (nearest even), E8M0 scale to FP32",
-    UNARY, (Field("kind", 0, 2, "from and to", ("bf16_f32", "f32_bf16", "e8m0_f32")),), meaning, vector_cycles(timing.VECTOR_QUICK),
+    UNARY, (Field("kind", 0, 2, "from and to", ("bf16_f32", "f32_bf16", "e8m0_f32")),), meaning,
+    vector_cycles(timing.VECTOR_QUICK),
     "Elements are packed: two bytes of BF16, one of E8M0. Scales as FP32 are what attention's values need.",
 )  # fmt: skip
