@@ -177,7 +177,7 @@ void vector_settle(model *m) {
     const prepared *p = &x->now;
     /* operands */
     const vstep *d = &x->steps[x->steps_first];
-    x->arrived = x->steps_count && x->results_count < RESULTS - 2 && m->now >= x->serves;
+    x->arrived = x->steps_count && x->results_count <= m->s.vector_latency[TAP_FUNCTION] && m->now >= x->serves;
     later(m, x->serves);
     for (int i = 0; i < 2; i++)
         if (x->steps_count && d->take[i]) x->arrived &= port_answers(m, vport(m, i));
