@@ -26,7 +26,7 @@ ONE: Key = ("c", 1)
 @dataclass(eq=False)
 class _Step:
     """One instruction to come; `uses` by slot name. `kind`: op, calculate, skip (branch if the count is 0 to `mark`),
-    loop (to `mark`), mark."""
+    loop (to `mark`), close (its end), mark (of a skip)."""
 
     kind: str
     instruction: Instruction | None
@@ -98,11 +98,19 @@ def _calculation(item: Calculate, base: Place) -> _Step:
 
 def _loop(item: Loop, base: Place, steps: list[_Step]) -> None:
     end = _Step("mark", None, {}, {}, item.origin)
+    close = _Step("close", None, {}, {}, item.origin)
+    aside = [
+        tuple(s for s, count in item.pending.items() if count > n)
+        for n in range(max(item.pending.values(), default=0))
+    ]
     steps.append(_Step("skip", named("branch"), {"a": ("s", item.count)}, {}, item.origin, mark=end))
     _barrier(item.origin, steps)
-    steps.append(_Step("loop", named("loop"), {"count": ("s", item.count)}, {}, item.origin, mark=end))
+    steps.extend(_Step("calculate", named("sync"), {}, {}, item.origin, wait=tokens) for tokens in aside)
+    steps.append(_Step("loop", named("loop"), {"count": ("s", item.count)}, {}, item.origin, mark=close))
     _flatten(item.body, base, steps)
     _barrier(item.origin, steps)
+    steps.append(close)
+    steps.extend(_Step("calculate", named("sync"), {}, {}, item.origin, signal=tokens) for tokens in aside)
     steps.append(end)
 
 
@@ -145,7 +153,7 @@ class _Registers:
             if step.kind == "loop":
                 assert step.mark is not None
                 open_loops.append((i, step.mark))
-            if step.kind == "mark":
+            if step.kind in ("mark", "close"):
                 open_loops = [o for o in open_loops if o[1] is not step]
                 step.at = i
             for key in step.uses.values():
@@ -176,6 +184,8 @@ class _Registers:
                 if self.written:
                     self.written[-1] |= touched
                 self._restore(before, pinned, touched)
+                step.at = len(self.code.words)
+            elif step.kind == "close":
                 step.at = len(self.code.words)
             elif step.kind == "skip":
                 register = self._register(step.uses["a"], i, step)

@@ -113,11 +113,13 @@ class Calculate:
 @dataclass(eq=False)
 class Loop:
     """`body` executed `count` times, 0 too. Everything before it is complete when it starts, each trip is complete
-    before the next, and it is complete when what follows starts."""
+    before the next, and it is complete when what follows starts. `pending`: for each semaphore the tokens that what
+    comes before gives to what comes after; they are put aside while the loop runs."""
 
     count: Scalar
     body: list[Item]
     origin: Operator
+    pending: dict[int, int] = field(default_factory=dict)
 
 
 Item = Op | Calculate | Loop

@@ -26,7 +26,7 @@ from tapeout.compiler.memory import Memory
 from tapeout.compiler.order import Ring, order
 from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, Region, as_code, identity
 from tapeout.compiler.synchronise import synchronise
-from tapeout.errors import InputError, Phrase
+from tapeout.errors import DoesNotHold, InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, Model
 from tapeout.numerics.plan import PRESETS, FormatPlan
 from tapeout.numerics.schedule import Schedule
@@ -43,6 +43,7 @@ REGIONS = (
     "weights",
     "cache",
 )
+PREFILL = (64, 32, 16, 8, 4)  # tokens of a prefill entry, by choice
 SHARES = (
     0.5,
     0.3,
@@ -76,7 +77,8 @@ def compile(
     """A program that runs `model` on one core of `chip`.
 
     `context`: positions that a sequence can have (the model's; less where the memory is too small for that).
-    `slots`: sequences that can be at work. `prefill`: tokens of the entries for prompts. `batches`: sequences of
+    `slots`: sequences that can be at work. `prefill`: tokens of the entries for prompts; the largest of `PREFILL` that
+    the scratchpad holds if not given. `batches`: sequences of
     the entries that decode several at a time. Raises InputError for what the chip cannot run, before anything runs.
     """
     if isinstance(plan, str) and plan not in PRESETS:
@@ -87,19 +89,30 @@ def compile(
     positions = context or model.context
     if not 0 < positions <= model.context:
         raise InputError("context", "", positions, f"1 to {model.context} positions")
-    steps = [Step(1, 1), *(Step(n, 1) for n in prefill or ()), *(Step(1, n) for n in batches)]
-    longest = max(s.tokens for s in steps)
-    capacity = round_up(positions + longest + 128, 128)
-    cache, slot_bytes = _cache(model, capacity)
-    memory = Memory(model, chosen, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
-    _fixed(memory, model, steps, slots, slot_bytes)
-    _fits(memory, chip, slots, slot_bytes, positions)
-    schedule = Schedule()
-    done = [
-        _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip.name)
-        for step in steps
-    ]
-    return _assemble(model, chip, chosen, schedule, memory, done, cache, positions, slots, slot_bytes)
+    sizes = [[n] for n in PREFILL] + [[]] if prefill is None else [list(prefill)]
+    for i, chunk in enumerate(sizes):
+        steps = [Step(1, 1), *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
+        capacity = round_up(positions + max(s.tokens for s in steps) + 128, 128)
+        cache, slot_bytes = _cache(model, capacity)
+        memory = Memory(model, chosen, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
+        _fixed(memory, model, steps, slots, slot_bytes)
+        _fits(memory, chip, slots, slot_bytes, positions)
+        schedule = Schedule()
+        try:
+            done = [
+                _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip.name)
+                for step in sorted(steps, key=lambda s: -s.rows)  # what may not fit comes first
+            ][::-1]
+        except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
+            if i == len(sizes) - 1:
+                raise
+            continue
+        return _assemble(model, chip, chosen, schedule, memory, done, cache, positions, slots, slot_bytes)
+    raise AssertionError("no size was tried")
+
+
+class _NoRoom(InputError):
+    """The scratchpad is too small for what an entry works on at a time."""
 
 
 def _possible(model: Model, chip: ChipSpec, plan: FormatPlan, g: Geometry) -> None:
@@ -178,7 +191,7 @@ def _one(
     lower(c)
     check(b.items)
     top = allocate(b.items, 0)
-    shares = SHARES if model.experts and len(b.items) < TRIED else SHARES[:1]
+    shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
     tried = [order(b.items, g, _rings(b.items, g, top, step, share, where)) for share in shares]
     best = min(range(len(tried)), key=lambda i: tried[i][1].end)
     # the order just found also placed the buffers: the last one placed is the one that counts
@@ -206,7 +219,7 @@ def _rings(
     need = {kind: min(2 * size, total[kind] + 1024) for kind, size in largest.items()}
     need[VECTORS] = min(max(need[VECTORS], 3 * largest[VECTORS] + 1024), total[VECTORS] + 1024)
     if sum(need.values()) > room:
-        raise InputError(
+        raise _NoRoom(
             where, "core.scratchpad.kibibytes",
             Phrase(f"{g.pad_bytes >> 10}"),
             f"room for {start} bytes of activations of {step.rows} tokens and {sum(need.values())} of weights",

@@ -6,7 +6,8 @@ earlier waits of its own or from what the producer itself had waited for (a vect
 token, given once and taken once, in the same order on both sides, so tokens never mix.
 
 Loops run between barriers (`emit` makes them): their bodies start from knowing everything, and what follows
-them needs nothing of theirs.
+them needs nothing of theirs. Tokens that pass over a loop, from before it to after it, are put aside while it runs
+(`Loop.pending`), because its own would mix with them.
 """
 
 from __future__ import annotations
@@ -54,9 +55,13 @@ class _Pass:
         known = np.zeros((n + 1, n), np.int32)  # known[c, p]: instructions of p that c knows to be done
         clocks: list[list[np.ndarray]] = [[] for _ in ENGINES]
         ops: list[list[Op]] = [[] for _ in ENGINES]
-        for item in items:
+        at: dict[Op, int] = {}
+        edges: list[tuple[int, int, int]] = []  # item that gives, item that takes, semaphore
+        loops: list[tuple[int, Loop]] = []
+        for number_of_item, item in enumerate(items):
             if isinstance(item, Loop):
                 self.run(item.body)
+                loops.append((number_of_item, item))
                 continue
             me = ENGINES.index(item.engine) if isinstance(item, Op) else _SEQUENCER
             if isinstance(item, Calculate) and not item.reads:
@@ -66,19 +71,22 @@ class _Pass:
                 need = np.maximum(need, wrote[:, self.where(span)].max(axis=1))
             writes = item.writes if isinstance(item, Op) else ()
             for span in writes:
-                at = self.where(span)
-                need = np.maximum(need, np.maximum(wrote[:, at].max(axis=1), read[:, at].max(axis=1)))
+                lines = self.where(span)
+                need = np.maximum(need, np.maximum(wrote[:, lines].max(axis=1), read[:, lines].max(axis=1)))
             mine = known[me]
             if isinstance(item, Op):
                 np.maximum(mine, known[_SEQUENCER], out=mine)
             for p in np.argsort(-need):  # the latest first: what it knew may spare another wait
                 if p == me or need[p] <= mine[p]:
                     continue
-                ops[p][need[p] - 1].signal.add(semaphore(int(p), me))
-                item.wait.add(semaphore(int(p), me))
+                giver, token = ops[p][need[p] - 1], semaphore(int(p), me)
+                giver.signal.add(token)
+                item.wait.add(token)
+                edges.append((at[giver], number_of_item, token))
                 np.maximum(mine, clocks[p][need[p] - 1], out=mine)
             if isinstance(item, Op):
                 ops[me].append(item)
+                at[item] = number_of_item
                 number = len(ops[me])
                 mine[me] = number
                 clocks[me].append(mine.copy())
@@ -86,6 +94,11 @@ class _Pass:
                     read[me, self.where(span)] = number
                 for span in writes:
                     wrote[me, self.where(span)] = number
+
+        for place, loop in loops:
+            for gives, takes, token in edges:
+                if gives < place < takes:
+                    loop.pending[token] = loop.pending.get(token, 0) + 1
 
     def where(self, span: Span) -> slice:
         """The lines of a span."""

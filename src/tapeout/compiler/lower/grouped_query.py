@@ -14,7 +14,9 @@ from tapeout.model.rope import Rope
 from tapeout.numerics import vector
 from tapeout.numerics.formats import BLOCK
 
-SCORE_BYTES = 16384  # of one block of tokens' scores, at most, where there are several tokens
+SCORES = (
+    32  # a block of tokens' scores take at most this part of the scratchpad, where there are several tokens
+)
 
 
 def biased(c: Context, y: Floats, rows: int, bias: Tensor | None) -> None:
@@ -237,7 +239,7 @@ def _attention(
                 part = Floats(out.at, dim, out.stride)
                 each(c, "vmaximum", own, part, a.heads, part)
         return
-    size = max(min(tokens, SCORE_BYTES // (4 * c.tile * group)), 1)
+    size = max(min(tokens, c.g.pad_bytes // SCORES // (4 * c.tile * group)), 1)
     for first in range(0, tokens, size):
         here = min(size, tokens - first)
         position = b.scalar("add", c.positions[0], first)
