@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tapeout.errors import TapeoutError
 from tapeout.physical.calibration.configurations import compared, configurations
+from tapeout.physical.calibration.energies import ENERGY, energy_toml, measure_energies
 from tapeout.physical.calibration.fit import fit_blocks, overall
 from tapeout.physical.calibration.measure import Measured, measure
 from tapeout.physical.calibration.tables import AREA, SYNTHESIS, area_toml, summary, write_rows
+from tapeout.physical.synthesis.pdk import find
 
 BASIS = "asap7"
 
@@ -24,8 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     p.add_argument("--compare", type=Path, action="append", default=[], metavar="NAME=LIB",
                    help="another library, in which a few configurations are synthesised for comparison")  # fmt: skip
     p.add_argument("--cache", type=Path, default=Path("calibration.cache"), help="folder of finished results")
+    p.add_argument("--kept", action="store_true", help="only what the cache holds; synthesise nothing")
+    p.add_argument("--energy", action="store_true", help="energy per operation too: minutes")
     p.add_argument(
-        "--out", type=Path, default=Path(__file__).parents[1] / "tables", help="where the tables go"
+        "--out", type=Path, default=Path(__file__).parents[1] / "tables", help="folder of the tables"
     )
     given = p.parse_args(arguments)
 
@@ -33,10 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(text, file=sys.stderr, flush=True)
 
     try:
-        rows: list[Measured] = measure(configurations(), given.lib, BASIS, given.cache, say)
+        fresh = not given.kept
+        rows: list[Measured] = measure(configurations(), given.lib, BASIS, given.cache, say, fresh)
         for pair in given.compare:
             name, _, path = str(pair).partition("=")
-            rows += measure(compared(name), Path(path), name, given.cache, say)
+            rows += measure(compared(name), Path(path), name, given.cache, say, fresh)
+        if given.energy:
+            found = measure_energies(find(given.lib), say)
+            (given.out / ENERGY).write_text(energy_toml(found, BASIS))
     except TapeoutError as e:
         say(str(e))
         return 2

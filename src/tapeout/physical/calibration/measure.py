@@ -43,8 +43,10 @@ def measure(
     library: str,
     cache: Path,
     progress: Callable[[str], None] | None = None,
+    fresh: bool = True,
 ) -> list[Measured]:
-    """Area and delay of each configuration mapped to `liberty`. What is in `cache` (a folder) is not done again.
+    """Area and delay of each configuration mapped to `liberty`. What is in `cache` (a folder) is not done again;
+    without `fresh` nothing else is done either, and configurations that are not there are left out.
 
     Raises InputError for a bad library.
     """
@@ -59,6 +61,8 @@ def measure(
         kept = cache / f"{key}.json"
         if kept.exists():
             table = json.loads(kept.read_text())
+        elif not fresh:
+            continue
         else:
             one = _apart(design, liberty, c)
             table = {
