@@ -1,0 +1,101 @@
+"""`tapeout compile`, `tapeout trace`, `tapeout run --on`: files, reports, and one line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tapeout
+from tapeout.cli.app import app
+from tapeout.model import load
+from tapeout.report.execute import execute
+
+pytest.importorskip("tokenizers")
+
+
+def call(*words: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == code, result.output
+    if code:
+        lines = result.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("tapeout: "), result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "demo.program"
+    call("compile", "demo", "--chip", "tiny", "-o", path)
+    return path
+
+
+def test_the_report_adds_up(program: Path) -> None:
+    out = call("compile", "demo", "--chip", "tiny", "-o", program, "--position", 40, "--json")
+    report = json.loads(out.stdout)
+    assert sum(u["cycles"] for u in report["operators"]) == report["cycles"] == report["total"]["cycles"]
+    assert sum(u["cycles"] for u in report["layers"]) == report["cycles"]
+    for use in report["operators"]:
+        assert sum(use["kinds"].values()) == use["cycles"]
+        assert 0 <= use["matrix"] <= 1 and 0 <= use["memory"] <= 1
+    assert 0.2 < report["total"]["memory"] <= 1
+
+
+def test_the_trace_is_a_trace(program: Path, tmp_path: Path) -> None:
+    out = call("trace", program, "-o", tmp_path / "t.json", "--position", 40, "--json")
+    said, trace = json.loads(out.stdout), json.loads((tmp_path / "t.json").read_text())
+    assert len(trace["traceEvents"]) == said["events"] and trace["otherData"]["cycles"] == said["cycles"]
+    names = {e["name"] for e in trace["traceEvents"] if e["ph"] == "X"}
+    assert {"0: qkv", "lm_head"} <= names
+
+
+def test_time_alone_is_that_of_the_steps() -> None:
+    run = execute("demo", "In the beginning", on="cycle", max_tokens=5)
+    assert len(run.cycles) == 4 and run.prompt_cycles > 0 and not run.tokens
+    assert run.tokens_per_second == pytest.approx(1e9 / (sum(run.cycles) / 4))
+    out = call(
+        "run", "demo", "In the beginning", "--chip", "tiny", "--on", "cycle", "--max-tokens", 5, "--json"
+    )
+    assert json.loads(out.stdout)["cycles"] == list(run.cycles)
+
+
+def test_the_executable_isa_says_what_the_functional_simulator_says() -> None:
+    run = execute("demo", "In the", on="isa", max_tokens=2)
+    want = tapeout.run("demo", "In the", temperature=0, max_tokens=2)
+    assert (run.tokens, run.text) == (want.tokens, want.text)
+
+
+def test_bad_input_is_one_line(program: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.program"
+    raw = bytearray(program.read_bytes())
+    raw[-100] ^= 1
+    damaged.write_bytes(bytes(raw))
+    for words in (
+        ("trace", damaged),
+        ("trace", tmp_path / "none.program"),
+        ("trace", program, "--position", 100_000),
+        ("trace", program, "--entry", 99),
+        ("compile", "demo", "--chip", "none"),
+        ("compile", "demo", "--plan", "none", "-o", tmp_path / "x"),
+        ("compile", "demo", "--prefill", 1, "-o", tmp_path / "x"),
+        ("run", "demo", "x", "--on", "none"),
+        ("run", "demo", "x", "--on", "cycle", "--max-tokens", 0),
+        ("run", "demo", "x " * 3000, "--on", "cycle"),
+    ):
+        call(*words, code=2)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_program_of_another_model_is_refused(program: Path) -> None:
+    from dataclasses import replace
+
+    from tapeout.compiler.program import Program
+    from tapeout.errors import InputError
+
+    other = replace(Program.load(program), identity="another", model="another")
+    assert load("demo").name != other.model
+    with pytest.raises(InputError, match="another"):
+        execute("demo", "x", on="cycle", program=other)
