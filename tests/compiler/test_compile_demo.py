@@ -15,6 +15,7 @@ from tapeout.compiler.program import Program
 from tapeout.errors import InputError
 from tapeout.model import demo, load
 from tapeout.model.checkpoint.folder import Checkpoint
+from tapeout.simulator.functional import Engine
 
 pytestmark = pytest.mark.skipif(
     not (Path(demo.FOLDER) / "model.safetensors").is_file(), reason="the demo model is not there"
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def program() -> Program:
     """The demo model for `tiny`."""
-    return compiler.compile(load("demo"), chip("tiny"))
+    return compiler.compile(load("demo"), chip("tiny"), prefill=[8])
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,31 @@ def tokens(n: int, seed: int = 0) -> list[int]:
 def test_decode(program: Program, checkpoint: Checkpoint) -> None:
     # beyond the sliding window of 32
     compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(36)])
+
+
+def test_prompt_in_chunks_then_decode(program: Program, checkpoint: Checkpoint) -> None:
+    ids = tokens(40, 2)
+    compiled.compare(load("demo"), checkpoint, program, [ids[:8], ids[8:22], ids[22:23]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut", [128, 75])
+def test_long_prompts(checkpoint: Checkpoint, cut: int) -> None:
+    ids, program = tokens(180, 3), compiler.compile(load("demo"), chip("tiny"), prefill=[32])
+    compiled.compare(load("demo"), checkpoint, program, [ids[:cut], ids[cut:-1], ids[-1:]])
+
+
+def test_a_chunk_across_tiles(checkpoint: Checkpoint) -> None:
+    """From position 124 on, after positions that are all zero: one chunk over the boundary of two tiles."""
+    model, program = load("demo"), compiler.compile(load("demo"), chip("tiny"), prefill=[8])
+    chipped = compiled.session(program, checkpoint)
+    engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
+    sequence = engine.sequence()
+    for cache in sequence.caches:
+        cache.append(*[np.zeros((124, 2, 32), np.float32)] * 2)
+    chipped.lengths[0] = 124
+    ids = tokens(8, 4)
+    assert compiled.same_bits(chipped.step(ids), engine.step([(sequence, ids)])[0])
 
 
 @pytest.mark.slow
