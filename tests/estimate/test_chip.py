@@ -244,7 +244,7 @@ def test_requests_in_flight_bound_a_port() -> None:
     assert float(Flow.of(design(outstanding=64, cores=1)).port_rate) == pytest.approx(64 * 128 / 0.1e-6)
 
 
-@pytest.mark.parametrize("name", [n for n in chips() if n != "tiny"])
+@pytest.mark.parametrize("name", chips())
 def test_presets_cover_the_latency_of_their_memory(name: str) -> None:
     d = DesignArrays.of(load_chip(name))
     assert float(d.outstanding) >= float(d.clock_hz * d.memory_latency_s)
