@@ -190,17 +190,16 @@ def run_expert(
     prefetch: bool = True,
 ) -> None:  # fmt: skip
     """One expert's network; `offset`: its record's place from the first."""
-    loaded: list[Ref] = []
 
     def bias(i: int) -> Ref | None:
+        # each by itself, just before its use: what stays long in a ring holds up all that comes behind it
         if not r.bias:
             return None
-        if not loaded:
-            buffer = c.builder.buffer("expert bias", r.bias, EXPERTS if prefetch else WORK)
-            at = Mem(r.base.region, r.base.offset + r.bias_at, offset)
-            c.builder.load(buffer.at(), at, r.bias, prefetch=prefetch)
-            loaded.append(buffer.at())
-        return loaded[0] + 4 * sum(r.sizes[:i])
+        size = 4 * r.sizes[i]
+        buffer = c.builder.buffer("expert bias", size, EXPERTS if prefetch else WORK)
+        at = Mem(r.base.region, r.base.offset + r.bias_at + 4 * sum(r.sizes[:i]), offset)
+        c.builder.load(buffer.at(), at, size, prefetch=prefetch)
+        return buffer.at()
 
     network(c, x, rows, r.gate, r.up, r.down, bias, part.activation, part.limit, offset, out, prefetch)
 
