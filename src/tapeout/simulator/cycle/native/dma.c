@@ -70,7 +70,9 @@ void load_settle(model *m) {
     x->out_free = !x->out_valid || (granted && !index_first);
     turner_settle(x, &x->array);
     bool row_free = x->array.row_ready || !x->took.last;
-    x->free_ = !x->has || (x->took.turns ? row_free : x->out_free && !x->array.busy);
+    uint64_t end = x->took.pad % (uint64_t)m->s.word_bytes + (uint64_t)x->took.length;
+    bool full = end == (uint64_t)m->s.word_bytes || x->took.last; /* others only join a word */
+    x->free_ = !x->has || (x->took.turns ? row_free : (x->out_free || !full) && !x->array.busy);
     piece *head = &x->pieces[x->first];
     bool answered = m->r_valid && m->memory.r_id == 1;
     x->take = x->count && (answered || !head->length) && x->free_;
