@@ -1,0 +1,43 @@
+"""Several sequences decoded together: each gets the bits that it gets alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import compiled
+import numpy as np
+import pytest
+
+from tapeout import compiler
+from tapeout.chip import load as chip
+from tapeout.model import demo, load
+from tapeout.model.checkpoint.folder import Checkpoint
+from tapeout.simulator.functional import Engine
+
+pytestmark = pytest.mark.skipif(
+    not (Path(demo.FOLDER) / "model.safetensors").is_file(), reason="the demo model is not there"
+)
+
+
+def test_three_sequences_of_different_lengths() -> None:
+    model, checkpoint = load("demo"), Checkpoint.open(demo.FOLDER)
+    program = compiler.compile(model, chip("tiny"), prefill=[], slots=4, batches=[3], context=128)
+    chipped = compiled.session(program, checkpoint)
+    engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
+    ids = np.random.default_rng(5).integers(3, 1000, 20).tolist()
+    sequences = {slot: engine.sequence() for slot in (0, 1, 3)}
+    for slot, n in ((0, 1), (1, 3), (3, 2)):
+        chipped.step(ids[:n], slot)
+        engine.step([(sequences[slot], ids[:n])])
+    for at in (4, 7):
+        new = dict(zip(sequences, ids[at : at + 3], strict=True))
+        got = chipped.decode(new)
+        expected = engine.step([(sequences[slot], [token]) for slot, token in new.items()])
+        for slot, logits in zip(new, expected, strict=True):
+            assert compiled.same_bits(got[slot], logits), slot
+    assert chipped.lengths == [3, 5, 0, 4]
+    # two of them go through the same entry, one row of it twice
+    new = {0: 9, 3: 10}
+    got = chipped.decode(new)
+    expected = engine.step([(sequences[slot], [token]) for slot, token in new.items()])
+    assert compiled.same_bits(got[0], expected[0]) and compiled.same_bits(got[3], expected[1])
