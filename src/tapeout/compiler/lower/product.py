@@ -8,7 +8,7 @@ from tapeout.compiler.ir import EXPERTS, WEIGHTS, WORK, Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows
 from tapeout.compiler.memory import Chunk, Matrix
 
-LOAD_BYTES = 8704  # of a load of several commands, at most; a command's weights alone may be more
+LOAD_BYTES = 4608  # of a load of several commands, at most; a command's weights alone may be more
 
 
 def groups(matrix: Matrix, most: int) -> Iterator[list[tuple[Chunk, ...]]]:
