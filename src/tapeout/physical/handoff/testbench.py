@@ -39,13 +39,13 @@ module tb_core;
   // ---- memory -------------------------------------------------------------------------------------------
   reg [7:0] memory [0:SIZE-1];
   reg [7:0] expected [0:SIZE-1];
-  reg [63:0] random = 64'h9e3779b97f4a7c15;
+  reg [63:0] random;
   integer stall = 20, latency = 20, seed = 1;
   wire go0 = random[9:0] % 100 >= stall, go1 = random[25:16] % 100 >= stall, go2 = random[41:32] % 100 >= stall;
   wire go3 = random[57:48] % 100 >= stall, go4 = random[20:11] % 100 >= stall;
   wire [63:0] next0 = random ^ (random << 13);
   wire [63:0] next1 = next0 ^ (next0 >> 7);
-  always @(posedge clk) random <= next1 ^ (next1 << 17);
+  always @(posedge clk) random <= rst ? 64'h9e3779b97f4a7c15 ^ {seed, seed} : next1 ^ (next1 << 17);
 
   reg [47:0] read_address [0:QUEUE-1];
   reg read_id [0:QUEUE-1];
@@ -94,7 +94,7 @@ module tb_core;
       if (have_address && have_data) begin
         have_address <= 0; have_data <= 0;
         for (i = 0; i < PORT; i = i + 1)
-          if (write_strobe[i] && write_address + PORT <= SIZE) memory[(write_address + i) % SIZE] <= write_data[8*i +: 8];
+          if (write_strobe[i] && write_address + PORT <= SIZE) memory[(write_address + i) % SIZE] = write_data[8*i +: 8];
         answer_due[answers_in % QUEUE] <= cycle + latency + random[11:8];
         answer_code[answers_in % QUEUE] <= write_address + PORT <= SIZE ? 0 : 2;
         answers_in <= answers_in + 1;
@@ -110,30 +110,45 @@ module tb_core;
   end
 
   // ---- host ---------------------------------------------------------------------------------------------
-  task host_write(input [11:0] address, input [31:0] value);
+  // A state machine at the rising edge; the program below asks at the falling edge and waits for `taken`.
+  reg asks = 0, asks_write = 0, taken = 0;
+  reg [11:0] asks_address = 0;
+  reg [31:0] asks_value = 0, got = 0;
+  reg [2:0] step = 0;
+  always @(posedge clk) begin
+    if (rst) begin
+      s_awvalid <= 0; s_wvalid <= 0; s_bready <= 0; s_arvalid <= 0; s_rready <= 0; step <= 0; taken <= 0;
+      s_awaddr <= 0; s_wdata <= 0; s_wstrb <= 0; s_araddr <= 0;
+    end else if (!asks) taken <= 0;
+    else if (!taken) case (step)
+      0: if (asks_write) begin
+           s_awaddr <= asks_address; s_wdata <= asks_value; s_wstrb <= 15;
+           s_awvalid <= 1; s_wvalid <= 1; s_bready <= 1; step <= 1;
+         end else begin
+           s_araddr <= asks_address; s_arvalid <= 1; s_rready <= 1; step <= 3;
+         end
+      1: if (s_awready && s_wready) begin s_awvalid <= 0; s_wvalid <= 0; step <= 2; end
+      2: if (s_bvalid) begin s_bready <= 0; step <= 0; taken <= 1; end
+      3: if (s_arready) begin s_arvalid <= 0; step <= 4; end
+      4: if (s_rvalid) begin got <= s_rdata; s_rready <= 0; step <= 0; taken <= 1; end
+      default: step <= 0;
+    endcase
+  end
+  task host(input writes, input [11:0] address, input [31:0] value);
     begin
-      @(posedge clk);
-      s_awaddr <= address; s_wdata <= value; s_wstrb <= 15; s_awvalid <= 1; s_wvalid <= 1; s_bready <= 1;
-      @(posedge clk);
-      while (!(s_awready && s_wready)) @(posedge clk);
-      s_awvalid <= 0; s_wvalid <= 0;
-      while (!s_bvalid) @(posedge clk);
-      s_bready <= 0;
+      @(negedge clk);
+      asks_write = writes; asks_address = address; asks_value = value; asks = 1;
+      @(negedge clk);
+      while (!taken) @(negedge clk);
+      asks = 0;
+      while (taken) @(negedge clk);
     end
   endtask
-  reg [31:0] got;
+  task host_write(input [11:0] address, input [31:0] value);
+    host(1, address, value);
+  endtask
   task host_read(input [11:0] address);
-    begin
-      @(posedge clk);
-      s_araddr <= address; s_arvalid <= 1; s_rready <= 1;
-      @(posedge clk);
-      while (!s_arready) @(posedge clk);
-      s_arvalid <= 0;
-      while (!s_rvalid) @(posedge clk);
-      got = s_rdata;
-      s_rready <= 0;
-      @(posedge clk);
-    end
+    host(0, address, 0);
   endtask
 
   // ---- programs -----------------------------------------------------------------------------------------
@@ -143,13 +158,11 @@ module tb_core;
   string folder, name, only;
 
   initial begin
-    s_awvalid = 0; s_wvalid = 0; s_bready = 0; s_arvalid = 0; s_rready = 0;
-    s_awaddr = 0; s_wdata = 0; s_wstrb = 0; s_araddr = 0;
     inject = 0;
     folder = "vectors"; only = "";
     if ($value$plusargs("vectors=%s", folder)) ;
     if ($value$plusargs("only=%s", only)) ;
-    if ($value$plusargs("seed=%d", seed)) random = random ^ {seed, seed} ^ 64'h5bd1e995;
+    if ($value$plusargs("seed=%d", seed)) ;
     if ($value$plusargs("stall=%d", stall)) ;
     if ($value$plusargs("latency=%d", latency)) ;
     index = $fopen({folder, "/index.txt"}, "r");
@@ -161,15 +174,15 @@ module tb_core;
       if (only != "" && only != name) begin
         for (k = 0; k < count; k = k + 1) found = $fscanf(index, "%h", code);
       end else begin
-        @(posedge clk);
-        rst <= 1;
-        repeat (4) @(posedge clk);
+        @(negedge clk);
+        rst = 1;
+        repeat (4) @(negedge clk);
         for (k = 0; k < SIZE; k = k + 1) begin memory[k] = 0; expected[k] = 0; end
         $readmemh({folder, "/", name, ".before.hex"}, memory);
         $readmemh({folder, "/", name, ".after.hex"}, expected);
-        @(posedge clk);
-        rst <= 0;
-        repeat (2) @(posedge clk);
+        @(negedge clk);
+        rst = 0;
+        repeat (2) @(negedge clk);
         host_write(@program_low@, base);
         host_write(@program_high@, 0);
 @ARGUMENTS@
@@ -178,7 +191,7 @@ module tb_core;
         host_write(@doorbell@, 1);
         done = 0; k = 0;
         while (!done) begin
-          @(posedge clk);
+          @(negedge clk);
           if (cycle - started > LIMIT) begin
             $display("  %s: no end after %0d cycles", name, LIMIT); wrong = wrong + 1; done = 1;
           end
