@@ -18,11 +18,12 @@ from tapeout.compiler import Session, compile, image
 from tapeout.compiler.program import Program, identity
 from tapeout.errors import DoesNotHold, InputError, MissingDependency, Phrase
 from tapeout.model import demo, load
+from tapeout.model.architecture import Model
 from tapeout.model.checkpoint.folder import Checkpoint
 from tapeout.model.checkpoint.locate import folder_of
 from tapeout.model.checkpoint.tokenizer import Tokenizer
 from tapeout.simulator.cycle import Memory
-from tapeout.simulator.cycle.step import entry_for, step
+from tapeout.simulator.cycle.step import balanced, entry_for, step
 from tapeout.simulator.functional import Sampler
 
 MACHINES = ("isa", "rtl", "cycle")
@@ -124,7 +125,7 @@ def execute(
 
     if on == "cycle":
         begun = time.perf_counter()
-        first, rest = _timed(program, len(ids), most, Memory(latency))
+        first, rest = _timed(model, program, len(ids), most, Memory(latency))
         return result(
             tokens=(), text="", stopped="length", host_seconds=time.perf_counter() - begun, prompt_cycles=first,
             cycles=tuple(rest),
@@ -201,13 +202,14 @@ def _spent(session: Session) -> int:
     return spent
 
 
-def _timed(program: Program, prompt: int, most: int, memory: Memory) -> tuple[int, list[int]]:
-    """Cycles of the prompt and of each token after the first."""
+def _timed(model: Model, program: Program, prompt: int, most: int, memory: Memory) -> tuple[int, list[int]]:
+    """Cycles of the prompt, its tokens spread evenly over the experts, and of each token after the first."""
     first, at = 0, 0
     while at < prompt:
         entry = entry_for(program, prompt - at)
-        n = min(program.entries[entry].tokens, prompt - at)
-        first += step(program, at, entry, n, logits=at + n == prompt, memory=memory).cycles
+        rows = program.entries[entry].tokens
+        n, values = min(rows, prompt - at), balanced(model, rows)
+        first += step(program, at, entry, n, logits=at + n == prompt, memory=memory, values=values).cycles
         at += n
     single = entry_for(program, 1)
     rest = [step(program, prompt + i, single, 1, memory=memory).cycles for i in range(most - 1)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tapeout.compiler.host import LOGITS
 from tapeout.compiler.program import Program
 from tapeout.errors import InputError, Phrase
+from tapeout.model.architecture import MixtureOfExperts, Model
 from tapeout.simulator.cycle.memory import Memory
 from tapeout.simulator.cycle.simulate import Values, simulate
 from tapeout.simulator.cycle.timeline import Timeline
@@ -18,6 +21,19 @@ def entry_for(program: Program, tokens: int) -> int:
     if not single:
         raise InputError("program", "entries", Phrase("none for one sequence"), "an entry of one sequence")
     return min(single)[1]
+
+
+def balanced(model: Model, rows: int) -> Values:
+    """What an entry for `rows` tokens of a prompt reads if every expert of a layer is chosen by as many of them as
+    any other, within one: the counts, layer by layer. The entry of one token reads the experts' numbers instead, on
+    which its time does not depend: no values."""
+    counts: list[int] = []
+    for layer in model.layers if rows > 1 else ():
+        mixture = layer.feed_forward
+        if isinstance(mixture, MixtureOfExperts):
+            chosen, n = rows * mixture.experts_per_token, mixture.experts
+            counts += [(i + 1) * chosen // n - i * chosen // n for i in range(n)]
+    return Values(reads=np.array(counts, np.uint64))
 
 
 def step(
