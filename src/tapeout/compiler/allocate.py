@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import WORK, Buffer, Item, Loop, spans
 
+RESTS = (64, 32, 16, 8)  # items that bytes rest before they are taken again, by choice
+
 
 def lifetimes(items: Iterable[Item]) -> dict[Buffer, tuple[int, int]]:
     """First and last item, counted with those of loops' bodies, that touches each buffer. A buffer used inside and
@@ -43,12 +45,27 @@ def lifetimes(items: Iterable[Item]) -> dict[Buffer, tuple[int, int]]:
     return found
 
 
-def allocate(items: list[Item], start: int) -> int:
-    """Give every work buffer its address, from byte `start` on; the first byte above all of them."""
+def allocate(items: list[Item], start: int, room: int = 0) -> int:
+    """Give every work buffer its address, from byte `start` on; the first byte above all of them.
+
+    Bytes just read are taken again only after some other items, as many as keep to `room` bytes in all: an engine that
+    runs ahead would wait for the reader otherwise.
+    """
+    work = [(span, b) for b, span in lifetimes(items).items() if b.kind == WORK]
+    work.sort(key=lambda x: (x[0][0], -x[1].size))
+    least = _place(work, start, 0)
+    for rest in RESTS:
+        top = _place(work, start, rest)
+        if top <= least + room:
+            return top
+    return _place(work, start, 0)
+
+
+def _place(work: list[tuple[tuple[int, int], Buffer]], start: int, rest: int) -> int:
+    """First fit, a buffer's bytes kept for `rest` items after its last use; the first byte above."""
     top = start
     live: list[tuple[int, int, int]] = []  # address, end, last item; by address
-    work = [(span, b) for b, span in lifetimes(items).items() if b.kind == WORK]
-    for (first, last), buffer in sorted(work, key=lambda x: (x[0][0], -x[1].size)):
+    for (first, last), buffer in work:
         live = [x for x in live if x[2] >= first]
         at = round_up(start, buffer.align)
         for address, end, _ in live:
@@ -56,7 +73,7 @@ def allocate(items: list[Item], start: int) -> int:
                 break
             at = max(at, round_up(end, buffer.align))
         buffer.address = at
-        live.append((at, at + buffer.size, last))
+        live.append((at, at + buffer.size, last + rest))
         live.sort()
         top = max(top, at + buffer.size)
     return top

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from tapeout.chip.isa.definition import Engine
 from tapeout.chip.isa.geometry import Geometry, round_up
-from tapeout.compiler.clock import Clock, busy
+from tapeout.compiler.clock import LATENCY, Clock, busy
 from tapeout.compiler.ir import Buffer, Calculate, Item, Loop, Op, Scalar, scalars, spans, walk
 from tapeout.errors import DoesNotHold
 
@@ -157,7 +157,7 @@ class _Order:
                     self.room[buffer] = found
                 start = max(self.clock.free[Engine.LOAD], self.room[buffer])
                 if isinstance(item, Op) and item.engine == Engine.LOAD:
-                    start += busy(op, self.g)[0]
+                    start += busy(op, self.g)[0] + LATENCY
                 if start <= begin and (best is None or i < best[0]):
                     best = (i, op)
             if best is None or not self.issue(best[1]):

@@ -53,6 +53,7 @@ SHARES = (
     0.8,
 )  # of the free scratchpad that experts' weights may get: the clock chooses
 TRIED = 8000  # items of an entry beyond which only the first is tried
+RESTING = 3  # work buffers may take this part of the scratchpad to keep apart what follows one another
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
 
 
@@ -190,7 +191,7 @@ def _one(
         c.count = b.argument(3, step.tokens)
     lower(c)
     check(b.items)
-    top = allocate(b.items, 0)
+    top = allocate(b.items, 0, g.pad_bytes // RESTING)
     shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
     tried = [order(b.items, g, _rings(b.items, g, top, step, share, where)) for share in shares]
     best = min(range(len(tried)), key=lambda i: tried[i][1].end)

@@ -85,9 +85,21 @@ def unit(c: Context) -> int:
     return min(c.tile, 8 * c.g.columns)
 
 
-def attend(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out: Floats) -> None:
-    """out [kv][token][group] of value channels, before the division by the sum's rows are laid out: see `Query`.
-    `position`: of token 0; `slot`: byte offset of the sequence's cache."""
+@dataclass(frozen=True)
+class Begun:
+    """What `begin` leaves to `attend`: the first tile, whose loads are under way, and the loop over the others."""
+
+    state: _State
+    tile: _Tile
+    after: Scalar
+    trips: Scalar
+    end: Scalar
+    low: Scalar | int
+    high: Scalar
+
+
+def begin(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out: Floats) -> Begun:
+    """The loads of the first tile, which do not need the queries. Operands as `attend`'s."""
     b, tile, (keys, values) = c.builder, c.tile, c.cache[layer]
     s = _buffers(c, q, keys, values, out)
     shift, last = tile.bit_length() - 1, q.tokens - 1
@@ -106,11 +118,30 @@ def attend(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out
     trips = b.scalar("shr", b.scalar("max", b.scalar("add", left, tile - 1), 0), shift)
     high = b.scalar("add", position, 1)
     stop = b.scalar("min", b.scalar("shr", after, 5), end)
-    _tile(c, q, s, layer, slot, _place(c, start, stop, low, high), True)
-    with b.loop(trips):
+    first = _place(c, start, stop, low, high)
+    _load_keys(c, q, s, layer, slot, first, keys)
+    _load_values(c, q, s, layer, slot, first, values)
+    return Begun(s, first, after, trips, end, low, high)
+
+
+def attend(
+    c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out: Floats, begun: Begun | None = None
+) -> None:
+    """out [kv][token][group] of value channels, before the division by the sum's rows are laid out: see `Query`.
+    `position`: of token 0; `slot`: byte offset of the sequence's cache; `begun`: from `begin`, if it was called
+    ahead."""
+    b, tile, (keys, values) = c.builder, c.tile, c.cache[layer]
+    if begun is None:
+        begun = begin(c, q, layer, position, slot, out)
+    s, after = begun.state, begun.after
+    _tile(c, q, s, layer, begun.tile, True)
+    with b.loop(begun.trips):
         more = b.scalar("add", after, tile)
-        stop = b.scalar("min", b.scalar("shr", more, 5), end)
-        _tile(c, q, s, layer, slot, _place(c, after, stop, low, high), False)
+        stop = b.scalar("min", b.scalar("shr", more, 5), begun.end)
+        at = _place(c, after, stop, begun.low, begun.high)
+        _load_keys(c, q, s, layer, slot, at, keys)
+        _load_values(c, q, s, layer, slot, at, values)
+        _tile(c, q, s, layer, at, False)
         b.scalar("add", after, tile, to=after)
     each(c, "vreciprocal", s.total, s.total, q.count)
     by_row(c, "vmul", s.out, s.out, q.count, s.total)
@@ -140,11 +171,11 @@ def _buffers(c: Context, q: Query, keys: CacheTensor, values: CacheTensor, out: 
     )  # fmt: skip
 
 
-def _tile(c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, first: bool) -> None:
+def _tile(c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool) -> None:
     b, tile, rows = c.builder, c.tile, q.count
     keys, values = c.cache[layer]
-    _load_keys(c, q, s, layer, slot, at, keys)
-    _load_values(c, q, s, layer, slot, at, values)
+    vb, f = q.kv * values.blocks, s.factors
+    b.vector("vconvert", f.at, s.value_scales, at.n, vb, tile, f.stride, most=tile, kind=2)
     _scores(c, q, s, keys)
 
     def over(name: str, out: Floats, a: Floats, count: int = rows, **more: object) -> None:
@@ -224,9 +255,6 @@ def _load_values(
         s.values, Mem("cache", values.codes + q.first * values.code_strides[0], codes), vb * BLOCK, at.blocks, row,
         c.tile * BLOCK, BLOCK * row, BLOCK * BLOCK, vb * c.tile * BLOCK, c.caches[layer],
     )  # fmt: skip
-    b.vector(
-        "vconvert", s.factors.at, s.value_scales, at.n, vb, c.tile, s.factors.stride, most=c.tile, kind=2
-    )
 
 
 def _scores(c: Context, q: Query, s: _State, keys: CacheTensor) -> None:

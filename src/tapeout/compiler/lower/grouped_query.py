@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tapeout.compiler.ir import Mem, Ref, Scalar
-from tapeout.compiler.lower.attention import Query, attend
+from tapeout.compiler.lower.attention import Begun, Query, attend, begin
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.norm import rms_norm, weight_of
 from tapeout.compiler.lower.product import product, room
@@ -63,16 +65,19 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
     project(v, "v")
     finish(k, "k")
     finish(v, "v")
-    project(q, "q")
     b.of(layer, "cache")
     cache(c, layer, k, v, rows)
-    finish(q, "q")
+    project(q, "q")
     b.of(layer, "attention")
-    queries = _quantised_queries(c, q, rows, a.kv_heads, group)
+    queries = c.rows("queries", rows * a.heads, dim)
     y = c.floats("attended", rows, a.heads * dim)
     sinks = names.get("self_attn.sinks")
     scale = dim**-0.5 if a.scale is None else a.scale
-    _attention(c, layer, a, queries, y, sinks, scale, group)
+    go = _attention(c, layer, a, queries, y, sinks, scale, group)
+    finish(q, "q")
+    b.of(layer, "attention")
+    _quantise_queries(c, q, rows, group, queries)
+    go()
     if a.output_gate:
         b.of(layer, "gate")
         gates = _Heads(q.x, dim, a.heads, dim, q.step)
@@ -200,9 +205,8 @@ def _store(
         assert extent > 0
 
 
-def _quantised_queries(c: Context, q: _Heads, rows: int, kv: int, group: int) -> Rows:
-    """Queries as [kv][token][group] (of all sequences: [sequence][kv][token][group])."""
-    out = c.rows("queries", rows * q.count, q.dim)
+def _quantise_queries(c: Context, q: _Heads, rows: int, group: int, out: Rows) -> None:
+    """Queries as [kv][token][group] (of all sequences: [sequence][kv][token][group]) to `out`."""
     b, tokens = c.builder, c.step.tokens
     for i in range(c.step.sequences):
         first = i * tokens
@@ -217,28 +221,59 @@ def _quantised_queries(c: Context, q: _Heads, rows: int, kv: int, group: int) ->
             at = out.row(first * q.count + (h // group * tokens) * group + h % group)
             stride = group * out.stride
             b.vector("vquantise", at.at, x.at, x.n, tokens, x.stride, stride, at.scales, stride, format=1)
-    return out
 
 
 def _attention(
     c: Context, layer: int, a: GroupedQueryAttention, queries: Rows, y: Floats, sinks: Tensor | None, scale: float,
     group: int,
+) -> Callable[[], None]:  # fmt: skip
+    """What is to be called when the queries are there. Of one token, the loads of keys and values go out before."""
+    if c.step.tokens == 1:
+        return _attention_of_one(c, layer, a, queries, y, sinks, scale, group)
+
+    def go() -> None:
+        _attention_of_many(c, layer, a, queries, y, sinks, scale, group)
+
+    return go
+
+
+def _attention_of_one(
+    c: Context, layer: int, a: GroupedQueryAttention, queries: Rows, y: Floats, sinks: Tensor | None, scale: float,
+    group: int,
+) -> Callable[[], None]:  # fmt: skip
+    dim = a.head_dim
+    wide = -(-dim // BLOCK) * BLOCK
+    at = None if sinks is None else c.vector(sinks, a.heads, 32, times=float(vector.LOG2E))
+
+    def query(i: int) -> tuple[Query, Floats]:
+        own = Floats(y.row(i).at, dim, 4 * dim)
+        out = own if wide == dim else c.floats("head outputs", a.heads, wide)
+        return Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at), out
+
+    def finish(i: int, q: Query, out: Floats, begun: Begun | None) -> None:
+        attend(c, q, layer, c.positions[i], c.slots[i], out, begun)
+        if wide != dim:
+            own, part = Floats(y.row(i).at, dim, 4 * dim), Floats(out.at, dim, out.stride)
+            each(c, "vmaximum", own, part, a.heads, part)
+
+    if c.step.sequences == 1:
+        q, out = query(0)
+        begun = begin(c, q, layer, c.positions[0], c.slots[0], out)
+        return lambda: finish(0, q, out, begun)
+
+    def go() -> None:
+        for i in range(c.step.sequences):
+            finish(i, *query(i), None)
+
+    return go
+
+
+def _attention_of_many(
+    c: Context, layer: int, a: GroupedQueryAttention, queries: Rows, y: Floats, sinks: Tensor | None, scale: float,
+    group: int,
 ) -> None:  # fmt: skip
     b, tokens, dim = c.builder, c.step.tokens, a.head_dim
     wide = -(-dim // BLOCK) * BLOCK
-    if tokens == 1:
-        at = None
-        if sinks is not None:
-            at = c.vector(sinks, a.heads, 32, times=float(vector.LOG2E))
-        for i in range(c.step.sequences):
-            own = Floats(y.row(i).at, dim, 4 * dim)
-            out = own if wide == dim else c.floats("head outputs", a.heads, wide)
-            q = Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at)
-            attend(c, q, layer, c.positions[i], c.slots[i], out)
-            if wide != dim:
-                part = Floats(out.at, dim, out.stride)
-                each(c, "vmaximum", own, part, a.heads, part)
-        return
     size = max(min(tokens, c.g.pad_bytes // SCORES // (4 * c.tile * group)), 1)
     for first in range(0, tokens, size):
         here = min(size, tokens - first)
