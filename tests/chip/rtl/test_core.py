@@ -16,8 +16,9 @@ from tapeout.chip.isa.definition import Cause, Trap
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.machine import Machine, execute
 from tapeout.chip.rtl.block import verilog
+from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.core import Core
-from tapeout.simulator.rtl.core import CoreSimulation, text_of
+from tapeout.simulator.rtl.core import CoreSimulation
 from tapeout.simulator.rtl.lint import lint
 
 pytestmark = pytest.mark.verilator
@@ -143,9 +144,10 @@ def test_a_straight_copy_runs_at_the_port_s_rate() -> None:
     sim = CoreSimulation(core(), data, latency=8)  # what 16 requests in flight cover
     got = sim.run(program, 0x38000)
     assert (data == want).all()
-    assert got.counters["load_beats"] == got.counters["store_beats"] == 4 * 512
+    words = 16384 // core().core.port_bytes
+    assert got.counters["load_beats"] == got.counters["store_beats"] == 4 * words
     # the loads follow one another; the last store follows the last load
-    assert got.cycles < 4 * 512 / 0.95 + 512 + 200, got
+    assert got.cycles < 4 * words / 0.95 + words + 200, got
 
 
 def _with(data: NDArray[np.uint8], program: list[int]) -> NDArray[np.uint8]:
@@ -157,7 +159,7 @@ def _with(data: NDArray[np.uint8], program: list[int]) -> NDArray[np.uint8]:
 
 
 def test_lint() -> None:
-    assert lint(text_of(core())) == []
+    assert lint(verilog(core())) == []
 
 
 @pytest.mark.slow

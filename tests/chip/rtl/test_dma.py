@@ -44,8 +44,8 @@ def elapsed(line: str, **values: int) -> tuple[int, int]:
     memory[0x8000 : 0x8000 + len(program)] = program
     Machine(GEOMETRY, memory, 0x8000, trace=trace).run()
     one = next(e for e in trace if e.word.instruction.name == line.split()[0])
-    # the dispatch takes longer than the sync in its place, and the next sync's own way is hidden behind the engine
-    measured = seen[0] - seen[1] - (timing.DISPATCH - timing.SCALAR) + timing.SCALAR
+    # the next sync is executed the cycle after the one in which it takes the engine's token
+    measured = seen[0] - seen[1] - (timing.DISPATCH - timing.SCALAR) + timing.SCALAR - 1
     return measured, one.word.instruction.cycles(one.operands, GEOMETRY)
 
 

@@ -31,11 +31,12 @@ def cycles(body: str, trips: int) -> int:
         ("add rd=r2 a=r2 imm=3", timing.SCALAR),
         ("shl rd=r2 a=r2 b=r1\nargument rd=r3", 2 * timing.SCALAR),
         ("mul rd=r2 a=r1 b=r1", timing.SCALAR + timing.MULTIPLY),
-        ("write a=r1 imm=8", timing.SCALAR),
+        ("write a=r1 imm=8", timing.SCALAR + timing.PAD_WRITE),
         ("read rd=r2 imm=8", timing.SCALAR + timing.PAD_ACCESS),
-        ("branch a=r1 target=e if=unequal", timing.SCALAR),
+        ("branch a=r1 target=e if=unequal", timing.SCALAR + timing.REDIRECT),
+        ("add rd=r2 a=r2 imm=3\nadd rd=r3 a=r2 b=r2\nsub rd=r2 a=r3 b=r2", 3 * timing.SCALAR),
         ("sync signal=1\nsync wait=1", 2 * timing.SCALAR),
-        ("store signal=2\nsync wait=2", timing.DISPATCH + timing.SCALAR + timing.STORE_EMPTY - timing.SCALAR),
+        ("store signal=2\nsync wait=2", timing.DISPATCH + timing.STORE_EMPTY + 1),
     ],
 )
 def test_cycles_of_a_trip(body: str, expected: int) -> None:
@@ -46,7 +47,8 @@ def test_closing_a_loop_takes_a_cycle() -> None:
     inner = "loop count=r1 end=f\nadd rd=r2 a=r2 imm=1\nf:\nadd rd=r3 a=r3 imm=1"
     one = (cycles(inner, 20), cycles(inner, 10))
     # r1 trips of r1: n² + n scalars, n loops, n closings
-    per = [6 * (n * n + 2 * n) + n for n in (20, 10)]
+    s, r = timing.SCALAR, timing.REDIRECT
+    per = [s * (n * n + 2 * n) + r * n + n for n in (20, 10)]
     assert one[0] - one[1] == per[0] - per[1]
 
 

@@ -1,19 +1,17 @@
-"""The sequencer: fetches, decodes, executes its own instructions, dispatches the others.
+"""The sequencer: fetches, decodes, executes its own instructions, dispatches the others; two cycles each.
 
-One instruction at a time, a cycle per state; the engines work for tens to thousands of cycles on each, so what
-counts here is small logic and a time that can be told in advance:
+| stage | cycle | work |
+|---|---|---|
+| fetch | 0 | the word at the fetching pc, when the window has it; is it a branch, loop or halt |
+| advance | 1 | the pc after it: closes loops that end there, or goes round |
+| registers | 2 | four registers, the result of the instruction before among them; reserved bits and codes |
+| ready | 3 | b + imm; an engine's other four registers; waits for its tokens |
+| execute | 4 | the result, the branch, the loop, or into the engine's queue; gives its tokens |
 
-| state | work |
-|---|---|
-| FETCH | the word at pc, when the window has it |
-| DECODE | reserved bits and codes; which engine |
-| READ | two registers (a scalar instruction's a and b; four times for an engine's eight slots) |
-| ADD | b + imm |
-| EXECUTE | waits for its tokens; the result, the branch, the loop; gives its tokens |
-| MULTIPLY, ACCESS | six more cycles of `mul`; the scratchpad's answer to `read` |
-| PUSH | into the engine's queue, when it has room |
-| CLEAR | after the doorbell: registers become 0, one a cycle |
-| NEXT | closes loops that end here, checks that pc stays inside |
+`registers` of an instruction is the last cycle of the one before, so two cycles each go by; `fetch` and `advance`
+are two cycles ahead of them. After a branch or a loop nothing is fetched before it is executed, which costs
+three cycles more. Every loop that closes for good takes `advance` a cycle. `mul` and `read` have cycles of their own
+in `execute`. Traps are precise: an instruction that traps, and those behind it, have changed nothing.
 """
 
 from __future__ import annotations
@@ -59,21 +57,28 @@ def pad_request(words: int, word_bytes: int) -> data.StructLayout:
     )
 
 
-class State(enum.Enum, shape=4):  # type: ignore[call-arg]
-    """What the sequencer is doing."""
+class State(enum.Enum, shape=3):  # type: ignore[call-arg]
+    """What is executed. WAIT: nothing, until a word has been fetched."""
 
     IDLE = 0
-    FETCH = 1
-    DECODE = 2
-    READ = 3
-    ADD = 4
-    EXECUTE = 5
-    MULTIPLY = 6
-    ACCESS = 7
-    PUSH = 8
-    NEXT = 9
-    STOPPED = 10
-    CLEAR = 11
+    CLEAR = 1  # after the doorbell: registers become 0, one a cycle
+    WAIT = 2
+    READY = 3
+    EXECUTE = 4
+    MULTIPLY = 5
+    ACCESS = 6
+    STOPPED = 7
+
+
+class Fetching(enum.Enum, shape=2):  # type: ignore[call-arg]
+    """What the fetching half does. HOLD: a branch, loop or halt is on its way."""
+
+    FETCH = 0
+    ADVANCE = 1
+    HOLD = 2
+
+
+READ_PORTS = SLOTS // 2
 
 
 class Sequencer(Block):
@@ -132,15 +137,145 @@ class Sequencer(Block):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         fetch, dispatch = place(m, "fetch", self.fetch), place(m, "dispatch", self.dispatch)
-        state = Signal(State)
-        pc, word = Signal(PC_BITS), Signal(WORD_BITS, reset_less=True)
-        bad = Signal(reset_less=True)
+        state, fetching = Signal(State), Signal(Fetching)
+        pc, next_at = (
+            Signal(PC_BITS),
+            Signal(PC_BITS, reset_less=True),
+        )  # fetched next; of the word that waits
+        waiting_word, has_word = Signal(WORD_BITS + 1, reset_less=True), Signal()  # with memory's error
+        word = Signal(WORD_BITS, reset_less=True)
+        self._connect(m, fetch, dispatch)
         m.d.comb += [
             self.running.eq((state != State.IDLE) & (state != State.STOPPED)),
             fetch.pc.eq(pc),
-            fetch.wants.eq(state == State.FETCH),
+            fetch.wants.eq((fetching == Fetching.FETCH) & self.running),
             fetch.flush.eq(self.start),
             fetch.base.eq(self.base),
+        ]
+        # signals of execution: the instruction ends in this cycle; the next one's registers are read in it
+        finishes, takes = Signal(), Signal()
+        result, write = Signal(REGISTER_BITS), Signal()
+        trap, cause = Signal(), Signal(Cause)
+        m.d.comb += takes.eq(has_word & ((state == State.WAIT) | finishes))
+
+        # fetch
+        jump, target = Signal(), Signal(PC_BITS)
+        with m.If(takes):
+            m.d.sync += has_word.eq(0)
+        with m.If(fetch.wants & fetch.present & (~has_word | takes)):
+            m.d.sync += [waiting_word.eq(Cat(fetch.word, fetch.bad)), has_word.eq(1), next_at.eq(pc)]
+            held = Signal()
+            codes = [instructions()[name].opcode for name in ("branch", "loop", "halt")]
+            m.d.comb += held.eq(Cat(fetch.word[:8] == code for code in codes).any())
+            m.d.sync += [pc.eq(pc + 1), fetching.eq(Mux(held, Fetching.HOLD, Fetching.ADVANCE))]
+        with m.If(jump):
+            m.d.sync += [pc.eq(target), fetching.eq(Fetching.ADVANCE)]
+
+        # registers
+        m.submodules.registers = registers = Memory(shape=REGISTER_BITS, depth=REGISTERS, init=[])
+        port = registers.write_port()
+        slots, later = (
+            [w[SLOT_LOW + SLOT_BITS * i : SLOT_LOW + SLOT_BITS * (i + 1)] for i in range(SLOTS)]
+            for w in (waiting_word, word)
+        )
+        operands = [Signal(REGISTER_BITS, name=f"operand{i}", reset_less=True) for i in range(SLOTS)]
+        values = []
+        for i in range(READ_PORTS):
+            read, number = registers.read_port(domain="comb"), Signal(SLOT_BITS, name=f"number{i}")
+            m.d.comb += [number.eq(Mux(takes, slots[i], later[READ_PORTS + i])), read.addr.eq(number)]
+            held_value = Mux(write & (later[0] == number), result, read.data)
+            values.append(Mux(number.any(), held_value, 0))
+        known, clean = legality(m, waiting_word[:WORD_BITS], self.names)
+        illegal, why = Signal(reset_less=True), Signal(Cause, reset_less=True)
+        with m.If(takes):
+            m.d.sync += [o.eq(v) for o, v in zip(operands[:READ_PORTS], values, strict=True)]
+            m.d.sync += [
+                word.eq(waiting_word), self.at.eq(next_at), state.eq(State.READY),
+                illegal.eq(waiting_word[WORD_BITS] | ~known | ~clean),
+                why.eq(
+                    Mux(waiting_word[WORD_BITS], Cause.MEMORY, Mux(known, Cause.RESERVED, Cause.OPCODE))
+                ),
+            ]  # fmt: skip
+        with m.Elif(finishes):
+            m.d.sync += state.eq(State.WAIT)
+
+        # ready
+        engine = word[5:8]
+        own = engine == Engine.SEQUENCER
+        imm = word[IMMEDIATE_LOW:]
+        opcode = {name: Signal(name=f"is_{name}") for name, one in instructions().items() if one.opcode < 32}
+        for name, hit in opcode.items():
+            m.d.comb += hit.eq(word[:8] == instructions()[name].opcode)
+        wait, signal = word[WAIT_LOW : WAIT_LOW + SEMAPHORES], word[SIGNAL_LOW : SIGNAL_LOW + SEMAPHORES]
+        m.d.comb += [
+            dispatch.own_wait.eq(wait),
+            dispatch.own_request.eq((state == State.READY) & own & ~illegal),
+            dispatch.own_give.eq(signal & Mux(finishes & own, ~0, 0)),
+        ]
+        b_imm = Signal(REGISTER_BITS)
+        m.d.comb += b_imm.eq(Mux(opcode["branch"], imm[26:48].as_signed(), imm.as_signed()))
+        a, b = operands[1], Signal(REGISTER_BITS, reset_less=True)
+        with m.If(state == State.READY):
+            m.d.sync += b.eq(operands[2] + b_imm)
+            m.d.sync += [o.eq(v) for o, v in zip(operands[READ_PORTS:], values, strict=True)]
+            with m.If(illegal):
+                m.d.comb += [trap.eq(1), cause.eq(why)]
+            with m.Elif(~own | dispatch.own_granted):
+                m.d.sync += state.eq(State.EXECUTE)
+
+        # execute
+        go = (state == State.EXECUTE) & own
+        cleared = Signal(SLOT_BITS)
+        clearing = state == State.CLEAR
+        m.d.comb += [
+            port.addr.eq(Mux(clearing, cleared, later[0])),
+            port.data.eq(Mux(clearing, 0, result)),
+            port.en.eq(write | clearing),
+            dispatch.clear.eq(clearing),
+        ]
+        with m.If(clearing):
+            m.d.sync += cleared.eq(cleared + 1)
+            with m.If(cleared == REGISTERS - 1):
+                m.d.sync += state.eq(State.WAIT)
+        push = dispatch.push
+        m.d.comb += [
+            push.payload.engine.eq(engine - 1),
+            push.payload.queued.wait.eq(wait),
+            push.payload.queued.signal.eq(signal),
+            push.payload.queued.command.opcode.eq(word[:5]),
+            push.payload.queued.command.slots.eq(Cat(operands)),
+            push.payload.queued.command.imm.eq(imm),
+            push.valid.eq((state == State.EXECUTE) & ~own),
+        ]
+        with m.If(push.valid & push.ready):
+            m.d.comb += finishes.eq(1)
+        late = Signal(REGISTER_BITS, reset_less=True)  # of `mul` and `read`: written the cycle after it came
+        has_late = Signal()
+        m.d.sync += has_late.eq(0)
+        with m.If(has_late):
+            m.d.comb += [result.eq(late), write.eq(1), finishes.eq(1)]
+        self._arithmetic(m, state, go, opcode, a, b, imm, result, write, finishes, late, has_late)
+        self._control(m, state, go, opcode, a, b, imm, finishes, trap, cause, dispatch, jump, target)
+        self._advance(m, fetching, pc, trap, cause)
+        self._access(m, state, go, opcode, a, b, finishes, trap, cause, late, has_late)
+        m.d.comb += self.retired.eq(finishes | self.halted)
+        with m.If(self.start & ~self.running):
+            m.d.sync += [
+                state.eq(State.CLEAR), pc.eq(0), cleared.eq(0), has_word.eq(0), fetching.eq(Fetching.FETCH)
+            ]  # fmt: skip
+        with m.If(self.running & (trap | self.engine_error | dispatch.overflow)):
+            m.d.sync += [
+                state.eq(State.STOPPED),
+                self.trapped.eq(1),
+                self.cause.eq(Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, self.engine_cause))),
+            ]
+        with m.Else():
+            m.d.sync += self.trapped.eq(0)
+        return m
+
+    def _connect(self, m: Module, fetch: Any, dispatch: Any) -> None:
+        """What only passes through."""
+        m.d.comb += [
             self.line_request.valid.eq(fetch.request.valid),
             self.line_request.payload.eq(fetch.request.payload),
             fetch.request.ready.eq(self.line_request.ready),
@@ -156,122 +291,12 @@ class Sequencer(Block):
                 mine.valid.eq(theirs.valid), mine.payload.eq(theirs.payload), theirs.ready.eq(mine.ready)
             ]  # fmt: skip
 
-        m.submodules.registers = registers = Memory(shape=REGISTER_BITS, depth=REGISTERS, init=[])
-        port = registers.write_port()
-        reads = [registers.read_port(domain="comb") for _ in range(2)]
-        turn = Signal(2)
-        operands = [Signal(REGISTER_BITS, name=f"operand{i}", reset_less=True) for i in range(SLOTS)]
-        slot = [word[SLOT_LOW + SLOT_BITS * i : SLOT_LOW + SLOT_BITS * (i + 1)] for i in range(SLOTS)]
-        engine = word[5:8]
-        own = engine == Engine.SEQUENCER
-        values = []
-        for i, read in enumerate(reads):
-            number = Signal(SLOT_BITS, name=f"number{i}")
-            m.d.comb += [
-                number.eq(Mux(own, slot[1 + i], Array(slot[i::2])[turn])),
-                read.addr.eq(number),
-            ]
-            values.append(Mux(number.any(), read.data, 0))
-        imm = word[IMMEDIATE_LOW:]
-        opcode = {name: Signal(name=f"is_{name}") for name, one in instructions().items() if one.opcode < 32}
-        for name, hit in opcode.items():
-            m.d.comb += hit.eq(word[:8] == instructions()[name].opcode)
-        wait, signal = word[WAIT_LOW : WAIT_LOW + SEMAPHORES], word[SIGNAL_LOW : SIGNAL_LOW + SEMAPHORES]
-        granted = Signal()
-        proceeds, finishes = Signal(), Signal()  # EXECUTE has what it waits for; the instruction ends here
-        request = Signal()
-        taken = Signal()  # its tokens were taken in an earlier cycle of EXECUTE
-        m.d.comb += [
-            dispatch.own_wait.eq(wait),
-            dispatch.own_request.eq(request),
-            granted.eq(dispatch.own_granted | taken),
-            dispatch.own_give.eq(signal & finishes.replicate(SEMAPHORES)),
-        ]
-        a, b = operands[1], operands[2]
-        result, write = Signal(REGISTER_BITS), Signal()
-        cleared = Signal(SLOT_BITS)
-        clearing = state == State.CLEAR
-        m.d.comb += [
-            port.addr.eq(Mux(clearing, cleared, slot[0])),
-            port.data.eq(Mux(clearing, 0, result)),
-            port.en.eq(write | clearing),
-            dispatch.clear.eq(clearing),
-        ]
-        with m.If(clearing):
-            m.d.sync += cleared.eq(cleared + 1)
-            with m.If(cleared == REGISTERS - 1):
-                m.d.sync += state.eq(State.FETCH)
-        trap, cause = Signal(), Signal(Cause)
-        next_pc = Signal(PC_BITS)
-        m.d.comb += next_pc.eq(pc + 1)
-        with m.If(finishes):
-            m.d.sync += state.eq(State.NEXT)
-        m.d.comb += self.retired.eq(finishes | (self.halted) | ((state == State.PUSH) & dispatch.push.ready))
-
-        known, clean = legality(m, word, self.names)
-        push = dispatch.push
-        m.d.comb += [
-            push.payload.engine.eq(engine - 1),
-            push.payload.queued.wait.eq(wait),
-            push.payload.queued.signal.eq(signal),
-            push.payload.queued.command.opcode.eq(word[:5]),
-            push.payload.queued.command.slots.eq(Cat(operands)),
-            push.payload.queued.command.imm.eq(imm),
-            push.valid.eq(state == State.PUSH),
-        ]
-        b_imm = Signal(REGISTER_BITS)
-        m.d.comb += b_imm.eq(Mux(opcode["branch"], imm[26:48].as_signed(), imm.as_signed()))
-        with m.Switch(state):
-            with m.Case(State.FETCH), m.If(fetch.present):
-                m.d.sync += [word.eq(fetch.word), bad.eq(fetch.bad), state.eq(State.DECODE)]
-                m.d.sync += self.at.eq(pc)
-            with m.Case(State.DECODE):
-                m.d.sync += [state.eq(State.READ), turn.eq(0), taken.eq(0)]
-                with m.If(bad):
-                    m.d.comb += [trap.eq(1), cause.eq(Cause.MEMORY)]
-                with m.Elif(~known):
-                    m.d.comb += [trap.eq(1), cause.eq(Cause.OPCODE)]
-                with m.Elif(~clean):
-                    m.d.comb += [trap.eq(1), cause.eq(Cause.RESERVED)]
-            with m.Case(State.READ):
-                m.d.sync += turn.eq(turn + 1)
-                with m.If(own):
-                    m.d.sync += [a.eq(values[0]), b.eq(values[1]), state.eq(State.ADD)]
-                with m.Else():
-                    for t in range(SLOTS // 2):
-                        with m.If(turn == t):
-                            m.d.sync += [operands[2 * t].eq(values[0]), operands[2 * t + 1].eq(values[1])]
-                    with m.If(turn == SLOTS // 2 - 1):
-                        m.d.sync += state.eq(State.PUSH)
-            with m.Case(State.ADD):
-                m.d.sync += [b.eq(b + b_imm), state.eq(State.EXECUTE)]
-            with m.Case(State.PUSH), m.If(push.ready):
-                m.d.sync += [pc.eq(next_pc), state.eq(State.NEXT)]
-            with m.Case(State.EXECUTE):
-                m.d.comb += [request.eq(~taken), proceeds.eq(granted)]
-                with m.If(dispatch.own_granted):
-                    m.d.sync += taken.eq(1)
-        self._arithmetic(m, state, proceeds, opcode, a, b, imm, result, write, finishes)
-        self._control(m, state, proceeds, opcode, a, b, imm, pc, next_pc, finishes, trap, cause, dispatch)
-        self._access(m, state, proceeds, opcode, a, b, result, write, finishes, trap, cause)
-        with m.If(self.start & ~self.running):
-            m.d.sync += [state.eq(State.CLEAR), pc.eq(0), cleared.eq(0)]
-        with m.If(self.running & (trap | self.engine_error | dispatch.overflow)):
-            m.d.sync += [
-                state.eq(State.STOPPED),
-                self.trapped.eq(1),
-                self.cause.eq(Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, self.engine_cause))),
-            ]
-        with m.Else():
-            m.d.sync += self.trapped.eq(0)
-        return m
-
     def _arithmetic(
-        self, m: Module, state: Any, proceeds: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
-        result: Signal, write: Signal, finishes: Signal,
+        self, m: Module, state: Any, go: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
+        result: Signal, write: Signal, finishes: Signal, late: Signal, has_late: Signal,
     ) -> None:  # fmt: skip
-        """Results of one cycle, and the product in six."""
-        less, equal = Signal(), Signal()
+        """Results of one cycle, and the product, eight bits a cycle."""
+        self.less, self.equal = less, equal = Signal(), Signal()
         m.d.comb += [less.eq(a.as_signed() < b.as_signed()), equal.eq(a == b)]
         shift = b[:6]
         arguments = Array(self.arguments.word_select(i, REGISTER_BITS) for i in range(ARGUMENTS))
@@ -290,58 +315,52 @@ class Sequencer(Block):
             "argument": arguments[imm[:3]],
         }
         for name, value in simple.items():
-            with m.If((state == State.EXECUTE) & proceeds & opcode[name]):
+            with m.If(go & opcode[name]):
                 m.d.comb += [result.eq(value), write.eq(1), finishes.eq(1)]
         digit = 8
         steps = REGISTER_BITS // digit
-        left = Signal(range(steps + 1))
-        product, rest = (Signal(REGISTER_BITS, name=n, reset_less=True) for n in ("product", "rest"))
-        with m.If((state == State.EXECUTE) & proceeds & opcode["mul"]):
-            m.d.sync += [state.eq(State.MULTIPLY), left.eq(steps), product.eq(0), rest.eq(b)]
+        left, rest = Signal(range(steps + 1)), Signal(REGISTER_BITS, reset_less=True)
+        with m.If(go & opcode["mul"]):
+            m.d.sync += [state.eq(State.MULTIPLY), left.eq(steps), late.eq(0), rest.eq(b)]
         with m.If(state == State.MULTIPLY):
             # from the highest digit down, so that only the product moves
-            m.d.sync += [
-                product.eq((product << digit) + a * rest[REGISTER_BITS - digit :]),
-                rest.eq(rest << digit),
-                left.eq(left - 1),
-            ]
-            with m.If(left == 1):
-                m.d.comb += [
-                    result.eq((product << digit) + a * rest[REGISTER_BITS - digit :]), write.eq(1), finishes.eq(1)
-                ]  # fmt: skip
+            m.d.sync += [rest.eq(rest << digit), left.eq(left - 1)]
+            with m.If(left != 0):
+                m.d.sync += late.eq((late << digit) + a * rest[REGISTER_BITS - digit :])
+            m.d.sync += has_late.eq(left == 1)
 
     def _control(
-        self, m: Module, state: Any, proceeds: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
-        pc: Signal, next_pc: Signal, finishes: Signal, trap: Signal, cause: Signal, dispatch: Any,
+        self, m: Module, state: Any, go: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
+        finishes: Signal, trap: Signal, cause: Signal, dispatch: Any, jump: Signal, target: Signal,
     ) -> None:  # fmt: skip
         """Branches, loops, and what concerns the host."""
-        starts, ends = ([Signal(PC_BITS, name=f"{n}{i}", reset_less=True) for i in range(LOOP_DEPTH)]
-                        for n in ("loop_start", "loop_end"))  # fmt: skip
-        lefts = [Signal(REGISTER_BITS, name=f"loop_left{i}", reset_less=True) for i in range(LOOP_DEPTH)]
-        depth = Signal(range(LOOP_DEPTH + 1))
+        self.starts, self.ends = ([Signal(PC_BITS, name=f"{n}{i}", reset_less=True) for i in range(LOOP_DEPTH)]
+                                  for n in ("loop_start", "loop_end"))  # fmt: skip
+        self.lefts = [Signal(REGISTER_BITS, name=f"loop_left{i}", reset_less=True) for i in range(LOOP_DEPTH)]
+        self.depth = depth = Signal(range(LOOP_DEPTH + 1))
         with m.If(self.start):
             m.d.sync += depth.eq(0)
-        with m.If(finishes):
-            m.d.sync += pc.eq(next_pc)
-        go = (state == State.EXECUTE) & proceeds
-        less, equal = a.as_signed() < b.as_signed(), a == b
+        following = Signal(PC_BITS)
+        m.d.comb += [following.eq(self.at + 1), target.eq(following)]
         with m.If(go & opcode["branch"]):
-            m.d.comb += finishes.eq(1)
-            with m.If(Array([equal, ~equal, less, ~less])[imm[24:26]]):
-                m.d.sync += pc.eq(imm[:PC_BITS])
+            m.d.comb += [finishes.eq(1), jump.eq(1)]
+            with m.If(Array([self.equal, ~self.equal, self.less, ~self.less])[imm[24:26]]):
+                m.d.comb += target.eq(imm[:PC_BITS])
         with m.If(go & opcode["loop"]):
-            m.d.comb += finishes.eq(1)
-            with m.If(imm[:PC_BITS] <= next_pc):
+            m.d.comb += [finishes.eq(1), jump.eq(1)]
+            with m.If(imm[:PC_BITS] <= following):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.LOOP)]
             with m.Elif(a == 0):
-                m.d.sync += pc.eq(imm[:PC_BITS])
+                m.d.comb += target.eq(imm[:PC_BITS])
             with m.Elif(depth == LOOP_DEPTH):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.LOOP)]
             with m.Else():
                 m.d.sync += depth.eq(depth + 1)
                 for i in range(LOOP_DEPTH):
                     with m.If(depth == i):
-                        m.d.sync += [starts[i].eq(next_pc), ends[i].eq(imm[:PC_BITS]), lefts[i].eq(a)]
+                        m.d.sync += [
+                            self.starts[i].eq(following), self.ends[i].eq(imm[:PC_BITS]), self.lefts[i].eq(a)
+                        ]  # fmt: skip
         with m.If(go & opcode["sync"]):
             m.d.comb += finishes.eq(1)
         with m.If(go & opcode["interrupt"]):
@@ -352,54 +371,55 @@ class Sequencer(Block):
             m.d.comb += self.interrupt.valid.eq(1)
             with m.If(self.interrupt.ready):
                 m.d.sync += [state.eq(State.IDLE), self.halted.eq(1)]
-        # NEXT: the innermost loop
-        top = depth - 1
-        start, end, left = (Array(x)[top[:3]] for x in (starts, ends, lefts))
-        with m.If(state == State.NEXT):
-            with m.If(depth == 0):
-                m.d.sync += state.eq(State.FETCH)
+
+    def _advance(self, m: Module, fetching: Any, pc: Signal, trap: Signal, cause: Signal) -> None:
+        """The innermost loop's say about the next pc."""
+        top = self.depth - 1
+        start, end, left = (Array(x)[top[:3]] for x in (self.starts, self.ends, self.lefts))
+        with m.If(self.running & (fetching == Fetching.ADVANCE)):
+            with m.If(self.depth == 0):
+                m.d.sync += fetching.eq(Fetching.FETCH)
             with m.Elif(pc == end):
                 with m.If(left == 1):
-                    m.d.sync += depth.eq(top)
+                    m.d.sync += self.depth.eq(top)  # and look at the loop around it
                 with m.Else():
-                    m.d.sync += [pc.eq(start), state.eq(State.FETCH)]
+                    m.d.sync += [pc.eq(start), fetching.eq(Fetching.FETCH)]
                     for i in range(LOOP_DEPTH):
                         with m.If(top == i):
-                            m.d.sync += lefts[i].eq(lefts[i] - 1)
+                            m.d.sync += self.lefts[i].eq(self.lefts[i] - 1)
             with m.Elif((pc < start) | (pc > end)):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.LOOP)]
             with m.Else():
-                m.d.sync += state.eq(State.FETCH)
+                m.d.sync += fetching.eq(Fetching.FETCH)
 
     def _access(
-        self, m: Module, state: Any, proceeds: Value, opcode: dict[str, Signal], a: Signal, b: Signal,
-        result: Signal, write: Signal, finishes: Signal, trap: Signal, cause: Signal,
+        self, m: Module, state: Any, go: Value, opcode: dict[str, Signal], a: Signal, b: Signal, finishes: Signal,
+        trap: Signal, cause: Signal, late: Signal, has_late: Signal,
     ) -> None:  # fmt: skip
-        """`read` and `write`."""
+        """`read` and `write`: the request a cycle after its address, what comes a cycle before its use."""
         offset = (self.word_bytes - 1).bit_length()
         p = self.pad_request.payload
         granules = self.word_bytes // 8
+        asks = Signal()
         m.d.comb += [
+            self.pad_request.valid.eq(asks),
             p.address.eq(b[offset:]),
             p.write.eq(opcode["write"]),
             p.mask.eq(Const(1, 1) << b[3:offset] if granules > 1 else 1),
-            p.data.eq(Cat(a, Const(0, 64 - REGISTER_BITS)).replicate(granules)),
-            self.pad_answer.ready.eq(state == State.ACCESS),
+            p.data.eq(Cat(*[Cat(a, Const(0, 64 - REGISTER_BITS))] * granules)),
+            self.pad_answer.ready.eq((state == State.ACCESS) & ~has_late),
         ]
         lanes = Array(self.pad_answer.payload.word_select(i, 32) for i in range(self.word_bytes // 4))
-        with m.If((state == State.ACCESS) & self.pad_answer.valid):
-            m.d.comb += [
-                result.eq(lanes[b[2:offset]]), write.eq(1), finishes.eq(1)
-            ]  # fmt: skip
-        with m.If((state == State.EXECUTE) & proceeds & (opcode["read"] | opcode["write"])):
+        with m.If(go & (opcode["read"] | opcode["write"])):
             with m.If(Mux(opcode["write"], b[:3].any(), b[:2].any())):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.ALIGNMENT)]
             with m.Elif(b >= self.pad_bytes):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.RANGE)]
             with m.Else():
-                m.d.comb += self.pad_request.valid.eq(1)
-                with m.If(self.pad_request.ready):
-                    with m.If(opcode["write"]):
-                        m.d.comb += finishes.eq(1)
-                    with m.Else():
-                        m.d.sync += state.eq(State.ACCESS)
+                m.d.sync += [asks.eq(1), state.eq(State.ACCESS)]
+        with m.If(asks & self.pad_request.ready):
+            m.d.sync += asks.eq(0)
+            with m.If(opcode["write"]):
+                m.d.comb += finishes.eq(1)
+        with m.If(self.pad_answer.valid & self.pad_answer.ready):
+            m.d.sync += [late.eq(lanes[b[2:offset]]), has_late.eq(1)]

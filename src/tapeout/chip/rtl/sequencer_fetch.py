@@ -23,7 +23,7 @@ class SequencerFetch(Block):
     """`pc`, `wants`: the instruction to show; `present`: `word` is it (and `bad` if memory answered with an error).
     `flush`: forget everything (a program starts). `base`: byte address of the program, a multiple of a line."""
 
-    def __init__(self, port_bytes: int, window: int = 32) -> None:
+    def __init__(self, port_bytes: int, window: int = 128) -> None:
         if port_bytes < WORD_BYTES:
             raise ValueError(
                 f"a memory port of {port_bytes} bytes: the sequencer fetches {WORD_BYTES} at a time"
