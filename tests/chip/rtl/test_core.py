@@ -16,7 +16,6 @@ from tapeout.chip.isa.definition import Cause, Trap
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.machine import Machine, execute
 from tapeout.chip.rtl.block import verilog
-from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.core import Core
 from tapeout.simulator.rtl.core import CoreSimulation
 from tapeout.simulator.rtl.lint import lint
