@@ -10,8 +10,8 @@ from tapeout.chip.isa.geometry import round_up
 SCALAR = 2
 MULTIPLY = 7  # cycles more: 48 bits, 8 bits a cycle, and one to its register
 PAD_ACCESS = 7  # cycles more of `read`: the scratchpad's answer
-PAD_WRITE = 1  # of `write`: it goes on when the request is taken
-REDIRECT = 2  # of `branch` and `loop`, taken or not: what follows is fetched when they have been executed
+PAD_WRITE = 1  # more of `write`: it goes on when the request is taken
+REDIRECT = 3  # more of `branch` and `loop`, taken or not: what follows is fetched when they have been executed
 DISPATCH = 2  # into the queue
 # Load and store engines, from the queue to the tokens; the latency of memory comes on top.
 LOAD_FILL = 6
@@ -21,7 +21,7 @@ GATHER_INDEX = 11  # per run: its index from the scratchpad, times the element s
 SCATTER_INDEX = 16  # the same, and the words of the run before from the scratchpad
 # Matrix engine: from the queue to the first beat, less the rows that load before it (`rtl.matrix`); from the last
 # beat to the first result (`rtl.matrix_engine`).
-MATRIX_FETCH = 17
+MATRIX_FETCH = 16
 MATRIX_RESULT = 13  # the block's FIRST_RESULT
 MATRIX_LOOP = 4  # cycles of the FP32 addition (the block's LOOP)
 # Vector engine (`rtl.vector_engine`): VECTOR_START from the queue to the first operand's request, which a command that

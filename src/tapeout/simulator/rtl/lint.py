@@ -14,6 +14,7 @@ WAIVED = {
     "CASEINCOMPLETE": "a default is assigned before every case; what is not becomes LATCH, which is on",
     "DECLFILENAME": "all modules are in one file",
     "UNUSEDSIGNAL": "upper bits of sums whose range is known, and aliases of ports, are left to synthesis",
+    "CMPCONST": "a comparison with the end of its range, where parameters make it so: masks of a word's last granule",
     "PINCONNECTEMPTY": "outputs of placed blocks that this parent does not need",
 }
 # `!vector` is how Yosys writes a comparison with zero, and means that.

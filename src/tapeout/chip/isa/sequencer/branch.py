@@ -23,7 +23,7 @@ INSTRUCTION = Instruction(
         Field("if", 24, 2, "comparison", ("equal", "unequal", "less", "at_least")),
         Field("imm", 26, 22, "added to b", kind="signed"),
     ),
-    meaning, lambda o, g: timing.SCALAR,
+    meaning, lambda o, g: timing.SCALAR + timing.REDIRECT,
     "A branch may go anywhere in the innermost loop's body, and to its end, which ends this trip; out of the "
     "body it traps (cause LOOP), because the loop would be left on the stack.",
 )  # fmt: skip

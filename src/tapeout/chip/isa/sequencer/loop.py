@@ -16,7 +16,7 @@ INSTRUCTION = Instruction(
     "loop", 0x11, "execute the instructions from the next one up to (not including) `end` `count` times; 0 skips them",
     (NONE, Slot("count", "trips, read once")),
     (Field("end", 0, PC_BITS, "first instruction after the body", kind="target"),),
-    meaning, lambda o, g: timing.SCALAR,
+    meaning, lambda o, g: timing.SCALAR + timing.REDIRECT,
     f"Loops nest {LOOP_DEPTH} deep and may end together. Closing a loop for good takes the sequencer a cycle, "
     "going round takes none.",
 )  # fmt: skip

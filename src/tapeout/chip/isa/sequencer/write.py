@@ -21,7 +21,7 @@ def meaning(state: State, o: Operands) -> None:
 INSTRUCTION = Instruction(
     "write", 0x0F, "the eight bytes at b + imm of the scratchpad = a, zero-extended, little-endian",
     (NONE, Slot("a", "value"), Slot("b", "address")),
-    (IMMEDIATE,), meaning, lambda o, g: timing.SCALAR,
+    (IMMEDIATE,), meaning, lambda o, g: timing.SCALAR + timing.PAD_WRITE,
     "The next instruction starts when the scratchpad has taken the request; a later `read` sees it. An engine "
     "sees it after a semaphore.",
 )  # fmt: skip
