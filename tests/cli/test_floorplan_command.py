@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,15 @@ def test_files_and_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("cores = 120 ", "cores = 400 ", "cores"),
-        ("stacks = 6 ", "stacks = 7 ", "memory.stacks"),
-        ("scale_up_lanes = 64 ", "scale_up_lanes = 280 ", "links"),
+        (r"cores = \d+ ", "cores = 600 ", "cores"),
+        (r"stacks = \d+ ", "stacks = 9 ", "memory.stacks"),
+        (r"scale_up_lanes = \d+ ", "scale_up_lanes = 280 ", "links"),
     ],
 )
 def test_what_cannot_be_laid_out_leaves_nothing(old: str, new: str, said: str, tmp_path: Path) -> None:
     text = to_toml(load("flagship"))
-    assert old in text
-    text = text.replace(old, new).replace("cores = 120 ", "cores = 60 ")  # within the reticle otherwise
+    assert re.search(old, text)
+    text = re.sub(old, new, re.sub(r"cores = \d+ ", "cores = 40 ", text))  # within the reticle otherwise
     (tmp_path / "chip.toml").write_text(text)
     code, out, err = run(str(tmp_path / "chip.toml"), "--out", str(tmp_path / "c"))
     assert code == 2 and not out

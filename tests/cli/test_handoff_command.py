@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -128,15 +129,14 @@ def test_what_is_no_package_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("cores = 120 ", "cores = 500 ", "reticle"),
+        ("cores = 40 ", "cores = 600 ", "reticle"),
         ('formats = ["mxfp4", "mxint8"]', 'formats = ["mxfp8"]', "core.matrix.formats"),
     ],
 )
 def test_bad_chips_leave_nothing(old: str, new: str, said: str, tmp_path: Path) -> None:
     text = to_toml(load("flagship")).replace("double_rate_fp4 = true", "double_rate_fp4 = false")
+    text = re.sub(r"cores = \d+ ", "cores = 40 ", text)  # within the reticle
     assert old in text
-    if "formats" in old:  # within the reticle, so that this is what is told
-        text = text.replace("cores = 120 ", "cores = 40 ")
     (tmp_path / "chip.toml").write_text(text.replace(old, new))
     code, _, err = run(str(tmp_path / "chip.toml"), "-o", str(tmp_path / "out"))
     assert code == 2

@@ -52,13 +52,16 @@ def refuse(spec: ChipSpec, where: object, plan: Floorplan | None = None) -> None
 def edges(plan: Floorplan) -> dict[str, dict[str, float]]:
     """By kind of block on the edge: mm it needs, mm it has, and the share of what it needs."""
     b = plan.budget
+    # Blocks are drawn without the margin around them; the edge is theirs with it.
+    stretch = (b.total / b.used) ** 0.5
     on: dict[str, list[float]] = {}
     for r in plan.blocks:
         if r.kind in ("memory_phy", "serdes", "die_to_die"):
             beside = min(r.x, plan.width - r.x - r.width) < min(r.y, plan.height - r.y - r.height)
-            on.setdefault(r.kind, []).append(r.height if beside else r.width)
-    # Blocks are drawn with their margin; the edge is theirs with it.
-    stretch = (b.total / b.used) ** 0.5
+            if r.kind == "memory_phy":  # two may fill the die's width
+                beside = "left" in r.name or "right" in r.name
+            bare = min(r.x, plan.width - r.x - r.width) < 1e-9
+            on.setdefault(r.kind, []).append((r.height if beside else r.width) * (1 if bare else stretch))
     found: dict[str, dict[str, float]] = {}
     needs = {
         "memory_phy": b.phys * b.phy_edge,
@@ -66,8 +69,7 @@ def edges(plan: Floorplan) -> dict[str, dict[str, float]]:
         "die_to_die": b.link_count * b.link_edge,
     }
     for kind, lengths in on.items():
-        has = sum(lengths) * stretch
-        each = min(lengths) * stretch
+        has, each = sum(lengths), min(lengths)
         share = each / b.phy_edge if kind == "memory_phy" else has / needs[kind] if needs[kind] else 1.0
         if kind == "memory_phy" and b.stacked:  # bodies may reach past the die's corners
             share = (each + 2 * b.overhang * stretch / max(len(lengths) / 2, 1)) / b.phy_edge

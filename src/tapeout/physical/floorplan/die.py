@@ -83,11 +83,12 @@ def floorplan(spec: ChipSpec) -> Floorplan:
     A spec that breaks a limit is drawn all the same; `tapeout.physical.floorplan.checks` tells.
     """
     b = budget(spec)
-    plan = _planned(spec, b, *_ringed(b))
-    if b.phys == 1 and not b.stacked and plan.tile.aspect > SLENDER:
-        # A die that is little more than its memory PHY: the PHY over the whole width, the rest in a band below.
-        length = b.phy * b.total / b.used / b.width
-        if length >= own("edge.squeeze", "1") * b.phy_edge:
+    pieces, region = _ringed(b)
+    plan = _planned(spec, b, [p.shrunk(b.used / b.total) for p in pieces], region)
+    if b.phys <= 2 and not b.stacked and plan.tile.aspect > SLENDER:
+        # A die that is little more than its PHYs: they take the whole width, the rest is in a band below.
+        length = b.phys * b.phy / b.width
+        if own("edge.squeeze", "1") * b.phy_edge <= length < b.height:
             banded = _planned(spec, b, *_banded(b, length))
             plan = min(plan, banded, key=lambda p: p.tile.aspect)
     return plan
@@ -96,24 +97,27 @@ def floorplan(spec: ChipSpec) -> Floorplan:
 Region = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
-def _planned(spec: ChipSpec, b: Budget, pieces: Sequence[Rectangle], region: Region) -> Floorplan:
-    """Blocks in the middle of their pieces, the array of tiles in the region that is left."""
+def _planned(spec: ChipSpec, b: Budget, blocks: Sequence[Rectangle], region: Region) -> Floorplan:
+    """The array of tiles in the region that the blocks leave; a tile no more than 2:1 where its cell has room."""
     x0, y0, x1, y1 = region
     columns, rows = _grid(b, x1 - x0, y1 - y0)
     px, py = (x1 - x0) / columns, (y1 - y0) / rows
     shrink = (b.tile / (px * py)) ** 0.5
-    t = tile(spec, b, px * shrink, py * shrink)
+    w, h = px * shrink, py * shrink
+    if max(w, h) > 2 * min(w, h):
+        side = min(0.97 * min(px, py), (b.tile / 2) ** 0.5)
+        if side > min(w, h):
+            w, h = (b.tile / side, side) if w > h else (side, b.tile / side)
+    t = tile(spec, b, w, h)
     origins = tuple(
         (x0 + (i % columns) * px + (px - t.width) / 2, y0 + (i // columns) * py + (py - t.height) / 2)
         for i in range(b.cores)
     )
-    blocks = tuple(p.shrunk(b.used / b.total) for p in pieces)
-    return Floorplan(spec, b, b.width, b.height, blocks, t, (columns, rows), (px, py), origins)
+    return Floorplan(spec, b, b.width, b.height, tuple(blocks), t, (columns, rows), (px, py), origins)
 
 
-def _soft(b: Budget) -> list[Item]:
-    """What is placed by its area, in mm² of pieces."""
-    scale = b.total / b.used
+def _soft(b: Budget, scale: float) -> list[Item]:
+    """What is placed by its area, times `scale`."""
     return [
         Item("host", "host interface", b.host * scale),
         Item("io", "low-speed IO", b.io * scale),
@@ -122,14 +126,16 @@ def _soft(b: Budget) -> list[Item]:
 
 
 def _banded(b: Budget, length: float) -> tuple[list[Rectangle], Region]:
-    """One PHY of the die's width, and below it a band with everything else."""
+    """One PHY of the die's width, or two that share it, and below a band with everything else."""
     low = b.height - length
-    pieces = [Rectangle("memory_phy", "memory PHY left 0", 0.0, low, b.width, length)]
-    lanes = [Item("serdes", "SerDes bottom", b.serdes * b.total / b.used)]
-    items = [*lanes, *_soft(b)]
-    width = sum(i.area for i in items) / low
-    pieces += across(items, 0.0, 0.0, width, low, vertical=low > width)
-    return pieces, (width, 0.0, b.width, low)
+    sides = [Item("memory_phy", f"memory PHY {side} 0", b.phy) for side in ("left", "right")[: b.phys]]
+    scale = low * b.width / (b.used - b.phys * b.phy)  # the margins are all in the band
+    items = [Item(i.kind, i.name, i.area * scale) for i in _soft(b, 1.0)]
+    items.insert(0, Item("serdes", "SerDes bottom", b.serdes * scale))
+    width = _whole(items) / low
+    placed = across(items, 0.0, 0.0, width, low, vertical=low > width)
+    blocks = across(sides, 0.0, low, b.width, length) + [p.shrunk(1 / scale) for p in placed]
+    return blocks, (width, 0.0, b.width, low)
 
 
 def _ringed(b: Budget) -> tuple[list[Rectangle], Region]:
@@ -137,7 +143,7 @@ def _ringed(b: Budget) -> tuple[list[Rectangle], Region]:
     scale = b.total / b.used  # a piece's area for each mm² of block
     counts, each = _sides(b)
     phy = b.phy * scale
-    rest = [*_soft(b), Item("serdes", "SerDes", b.serdes * scale)]
+    rest = [*_soft(b, scale), Item("serdes", "SerDes", b.serdes * scale)]
     pieces: list[Rectangle] = []
     x0, x1, y0, y1 = 0.0, b.width, 0.0, b.height
     # The long edges, whole; what fills gaps there is what needs least of the edge first.

@@ -202,11 +202,12 @@ def _package(s: Scene, plan: Floorplan, x: float, y: float, width: float, height
             if die.turned:
                 rx, ry = plan.width - r.x - r.width, plan.height - r.y - r.height
             s.add(Box(*box(die.x + rx, die.y + ry, r.width, r.height), TINTS[r.kind], None))
-        x0, y0 = plan.origins[0]
+        x0, y0 = (min(o[axis] for o in plan.origins) for axis in (0, 1))
+        ax = max(o[0] for o in plan.origins) + plan.tile.width - x0
+        ay = max(o[1] for o in plan.origins) + plan.tile.height - y0
         if die.turned:
-            x0, y0 = plan.width - x0, plan.height - y0
-        ax, ay = plan.grid[0] * plan.pitch[0], plan.grid[1] * plan.pitch[1]
-        area = box(die.x + (x0 - ax if die.turned else x0), die.y + (y0 - ay if die.turned else y0), ax, ay)
+            x0, y0 = plan.width - x0 - ax, plan.height - y0 - ay
+        area = box(die.x + x0, die.y + y0, ax, ay)
         grid = (plan.grid[1], plan.grid[0]) if lying else plan.grid
         s.add(Box(*area, "r1", None, opacity=0.75), *_lattice(grid, area, 2.5))
         s.add(Box(*b, None, "ink", 1.0))
