@@ -11,7 +11,7 @@ from chip_cases import design
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapeout.estimate.chip_constants import INTERLEAVE
+from tapeout.estimate.chip_constants import INTERLEAVE, MATRIX_TILES
 from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles
 
 INT8 = block_bytes_of("mxint8")
@@ -27,7 +27,8 @@ def one_core(rows: int, columns: int, m: int, n: int, k: int) -> int:
         groups = max(1, rows // height)
         for block in range(0, ceil(k / 32), groups):
             here = min(groups, ceil(k / 32) - block)
-            cycles += max(here * words, here * height, INTERLEAVE)
+            for tile in range(0, words, MATRIX_TILES):
+                cycles += max(here * min(words - tile, MATRIX_TILES), here * height, INTERLEAVE)
         drained += height * words
     return max(cycles, drained)
 
@@ -45,9 +46,11 @@ def test_one_core_equals_the_played_engine(rows: int, columns: int, m: int, n: i
     exact = one_core(rows, columns, m, n, k)
     # A last group of fewer rows, and a last step of fewer blocks, count as whole ones here: that much more.
     words, blocks, groups = ceil(n / columns), ceil(k / 32), max(1, rows // m)
-    partial = max(words, rows) * blocks + words * rows if m % rows and m > rows else 0
+    partial = (
+        (ceil(words / MATRIX_TILES) * rows + words) * blocks + words * rows if m % rows and m > rows else 0
+    )
     assert exact * (1 - 1e-9) <= cycles + INTERLEAVE * groups
-    assert cycles <= exact + partial + max(words, rows) * groups
+    assert cycles <= exact + partial + (ceil(words / MATRIX_TILES) * (rows + INTERLEAVE) + words) * groups
     assert row_tiles == ceil(m / rows)
 
 
@@ -90,14 +93,18 @@ def test_usual_products_share_as_well_as_the_best_split() -> None:
             product_cycles(d, 1, 1, m, n, k, 1, INT8)[0] / best_of_all(rows, columns, cores, m, n, k)
         )
     assert np.median(ratios) == pytest.approx(1, abs=0.01)
-    assert np.percentile(ratios, 5) > 0.9 and np.percentile(ratios, 95) < 1.1
+    assert np.percentile(ratios, 5) > 0.9 and np.percentile(ratios, 95) < 1.15
 
 
 def test_a_large_product_reaches_the_peak() -> None:
-    d = design()
+    # With as many rows as words of accumulators. With twice as many, rows take twice as long to load as words to pass.
+    d = design(rows=8, scratchpad_bytes_per_cycle=1e9)
     cycles, _ = product_cycles(d, 1, 1, 4096, 4096, 4096, 1, INT8)
-    assert cycles == 4096 * 4096 * 4096 / (16 * 16 * 32 * 64)
-    assert product_cycles(d, 1, 2, 4096, 4096, 4096, 1, block_bytes_of("mxfp4"))[0] == cycles / 2
+    assert cycles == pytest.approx(4096 * 4096 * 4096 / (8 * 16 * 32 * 64), rel=1e-4)
+    half = product_cycles(d, 1, 2, 4096, 4096, 4096, 1, block_bytes_of("mxfp4"))[0]
+    assert half == pytest.approx(cycles / 2, rel=1e-4)
+    tall = product_cycles(design(scratchpad_bytes_per_cycle=1e9), 1, 1, 4096, 4096, 4096, 1, INT8)[0]
+    assert tall == pytest.approx(cycles, rel=1e-4)
     assert overhead_cycles(d) < 0.01 * cycles
 
 

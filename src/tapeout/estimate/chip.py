@@ -16,11 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.estimate.chip_constants import (
+    ATTENTION_HEADS,
+    ATTENTION_LOAD,
+    ATTENTION_TILE,
+    ATTENTION_VECTOR,
+    CHUNK_BYTES,
+    CHUNK_MOST,
+    MATRIX_TILES,
     MEMORY_RESERVE,
+    SOFTMAX_INSTRUCTIONS,
     STEP_OVERHEAD_SECONDS,
+    VECTOR_ACCESSES,
     VECTOR_PIPELINE_CYCLES,
+    VECTOR_REDUCED,
 )
-from tapeout.estimate.chip_design import DesignArrays
+from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles
 from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_stages import Stage
@@ -86,7 +96,13 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     cycle = 1 / d.clock_hz
     between = overhead_cycles(d) * cycle
     lanes = d.cores * d.vector_lanes * d.clock_hz
-    vector_fill = VECTOR_PIPELINE_CYCLES * cycle
+    # Operands and result of the vector engine meet in a bank as often as they take a share of all.
+    taken = np.maximum(4 * d.vector_lanes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks)
+    stall = 1 + (VECTOR_ACCESSES - 1) * taken
+    element = stall / lanes
+    reduction = np.maximum(element, 1 / (np.minimum(d.vector_lanes, VECTOR_REDUCED) * d.cores * d.clock_hz))
+    alone = np.asarray(d.cores) == 1
+    instruction = VECTOR_PIPELINE_CYCLES * cycle
     supported: Any = np.ones((), dtype=bool)
     busy_vector: Number = np.zeros((), dtype)
     time: Number = np.asarray(STEP_OVERHEAD_SECONDS, dtype) + np.zeros((), dtype)
@@ -102,7 +118,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
         hidden: Number = zero
         exposed: Number = zero
         traffic: Number = zero
-        vector = s.vector / lanes
+        vector = (s.vector - s.reduced) * element + s.reduced * reduction
         if s.kind == "collective":
             assert s.collective is not None
             network = np.asarray(collective_seconds(links, s.collective), dtype)
@@ -112,8 +128,9 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
         elif s.kind in ("barrier", "gather"):
             traffic = flow.traffic(s)
             load = traffic / flow.bandwidth
-            exposed = vector_fill + (flow.latency_s if s.kind == "gather" else between)
-            passing = np.maximum(load, vector * np.minimum(d.rows / s.tokens, 1)) + exposed
+            chain = s.chain * instruction
+            exposed = instruction + flow.latency_s if s.kind == "gather" else chain
+            passing = np.maximum(load, vector) + exposed
             gap = gap + passing
             joules = traffic * flow.joules_per_byte + s.held_bytes * d.joules_per_scratchpad_byte
         else:
@@ -137,7 +154,22 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             work_time = np.maximum(matrix, vector)
             room = load * (flow.half / np.maximum(traffic, 1))  # what of it the scratchpads can take early
             hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), room)
+            # Weights come in chunks: the last one's product, or the first one's load, has nothing beside it.
+            wide = np.minimum(s.n, MATRIX_TILES * d.columns * ways)
+            chunk = np.maximum(wide * s.k * (block / BLOCK), CHUNK_BYTES)
+            chunk = np.minimum(chunk, CHUNK_MOST)
+            last = np.minimum(load - hidden, work_time) / np.maximum(s.stream_bytes / chunk, 1.0)
+            # As the compiler has it, for one core; of several the estimate assumes that they hide it.
+            exposed = exposed + np.where(alone, last, 0.0)
             passing = np.maximum(work_time, load - hidden) + exposed
+            if s.kind == "attention":
+                # Tile after tile: load, scores, softmax, values; a tile's instructions wait for each other.
+                share = s.products / d.cores
+                tiles = np.ceil(share / ATTENTION_HEADS) * np.ceil(s.n / ATTENTION_TILE)
+                tiles = np.where(share >= 1, tiles, np.ceil(share * s.n / ATTENTION_TILE))
+                each = (SOFTMAX_INSTRUCTIONS + 2 * np.ceil(s.v / BLOCK)) * instruction + flow.latency_s
+                serial = ATTENTION_LOAD * load + matrix + ATTENTION_VECTOR * vector + tiles * each
+                passing = np.where(alone, serial, passing)
             gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes
             joules = (

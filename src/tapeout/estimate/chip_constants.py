@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from tapeout.chip.isa import timing
+
 # Cycles from the first block entering a unit to its sum in the accumulator, as in the RTL of the unit
 # (tapeout.chip.rtl.dot_unit): input register, tree, total 2, normalise, convert, add 4.
 MATRIX_PIPELINE_CYCLES = 10
 INTERLEAVE = 4  # cycles of the FP32 addition, and so between two blocks of one accumulator (ibid.)
 # An instruction passes fetch, decode and the scoreboard before its engine starts, and signals its end.
 INSTRUCTION_CYCLES = 12
-# Latency of a vector instruction's pipeline (FP32 FMA plus the fixed transcendental steps).
-VECTOR_PIPELINE_CYCLES = 16
+# The rest of this group: tapeout.chip.isa.timing, which tests hold equal to the RTL.
+MATRIX_TILES = 8  # words of accumulators in a bank of a unit (isa.geometry): a command has no more
+# Weights come in chunks (tapeout.compiler): of a command, at least and at most so many bytes.
+CHUNK_BYTES, CHUNK_MOST = 4608.0, 98304.0
+VECTOR_REDUCED = float(
+    timing.VECTOR_REDUCED
+)  # elements that a sum or a maximum takes a cycle, whatever the lanes
+# From a vector instruction to one that needs its result: start, and the mean pipeline of those that a norm and
+# a softmax are made of; the token between them.
+VECTOR_PIPELINE_CYCLES = timing.VECTOR_START + 18
+VECTOR_ACCESSES = (
+    2.5  # operands and results of a vector instruction, mean, each a word of FP32 for every lane
+)
+NORM_INSTRUCTIONS = 8  # one after the other: square, sum, mean, epsilon, root, two products, quantisation
+# Attention goes tile by tile (numerics.attention), its instructions one after another (compiler.lower.attention).
+ATTENTION_TILE = 128
+ATTENTION_HEADS = 8.0  # of keys, at most, that a core takes at once
+# The next three are fitted to the cycle simulator (benchmarks/estimate_vs_cycle.py): instructions of a tile that
+# nothing hides, beside two for each 32 channels of values; values load beside the scores; passes over short rows.
+SOFTMAX_INSTRUCTIONS, ATTENTION_LOAD, ATTENTION_VECTOR = 12, 0.84, 1.2
 # Router traversal plus link of a mesh hop, and the handshake when cores exchange partial results
 # (two cycles per hop is what single-cycle-router meshes reach; Dally and Towles, 2004).
 NOC_CYCLES_PER_HOP = 2

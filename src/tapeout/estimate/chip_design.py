@@ -48,6 +48,7 @@ class DesignArrays:
     rate: dict[str, Number]  # blocks per cycle and unit and output, by format of the weights; 0: has none
     joules_per_mac: dict[str, Number]
     fp4_ways: Number = 1.0  # outputs a unit works on at once with MXFP4 weights
+    scratchpad_banks: Number = 8.0  # of one core, each one access a cycle
     joules_per_vector_operation: Number = 0.0
     joules_per_scratchpad_byte: Number = 0.0
     joules_per_noc_byte: Number = 0.0  # over the mean distance between memory and a core
@@ -81,6 +82,7 @@ class DesignArrays:
             cores=d.cores,
             vector_lanes=d.vector_lanes,
             scratchpad_bytes=d.scratchpad_kibibytes * 1024.0,
+            scratchpad_banks=d.scratchpad_banks,
             scratchpad_bytes_per_cycle=d.scratchpad_banks * d.scratchpad_word_bytes,
             port_bytes=d.port_bytes,
             outstanding=d.outstanding,

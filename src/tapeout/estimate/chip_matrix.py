@@ -3,10 +3,11 @@
 As in `tapeout.chip.rtl.matrix_engine`: the contraction is walked in steps of one 32-element block. A step
 loads a block into each row, one row per cycle, and streams the weights that meet it, one word per column and
 cycle (a block for each of two outputs with double-rate MXFP4; a quarter of a block of BF16). A core that
-works on t words (columns × ways outputs each) for h rows spends max(t, h) cycles a step, and at least
-LOOP unless free rows hold further blocks of the contraction; then h × t cycles to drain its sums, while the
-next product runs. So the cores share a product by outputs only as long as each keeps about as many words
-as rows, and by contraction beyond that, as far as draining the partial sums takes no longer.
+works on t words (columns × ways outputs each; 8 at most, its accumulators) for h rows spends max(t, h)
+cycles a step, and at least LOOP unless free rows hold further blocks of the contraction; then h × t cycles to
+drain its sums, while the next product runs. So the cores share a product by outputs only as
+long as each keeps about as many words as rows, and by contraction beyond that, as far as
+draining the partial sums takes no longer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tapeout.estimate.chip_constants import (
     INSTRUCTION_CYCLES,
     INTERLEAVE,
     MATRIX_PIPELINE_CYCLES,
+    MATRIX_TILES,
     NOC_CYCLES_PER_HOP,
 )
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
@@ -46,16 +48,28 @@ def product_cycles(
     height = np.minimum(m, d.rows)
     least = np.maximum(height, INTERLEAVE / np.maximum(np.floor(d.rows / m), 1.0))  # cycles of a step
     words = np.ceil(n / (d.columns * ways))
+    # The accumulators hold so many words of a command: a longer row of outputs is several commands.
+    commands = np.floor(words / MATRIX_TILES)
+    left = words - commands * MATRIX_TILES
+    # Rows load beside the beats, and wait for the banks that those take.
+    beat = np.maximum(
+        d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
+    )
+    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks  # holds the codes of several steps
+    beat = np.minimum(beat, 1.0) * (height > 1) * np.minimum(2 * BLOCK / word, 1.0)
+    step = commands * np.maximum(least + beat * MATRIX_TILES, MATRIX_TILES)
+    step = step + np.maximum(left, least + beat * left) * (left > 0)
+    dealt = np.minimum(least, MATRIX_TILES)  # words that a core takes at least
     products = row_tiles * products
     blocks = np.ceil(k / BLOCK) / rate
     # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
     # long as the steps take, nor than there are blocks.
     tiles = products * words
     drain = np.sqrt(blocks * (least / height) * d.cores / tiles)
-    shared = np.minimum(d.cores / np.ceil(tiles / least), drain)
+    shared = np.minimum(d.cores / np.ceil(tiles / dealt), drain)
     shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
     held = np.ceil(tiles * shared / d.cores)  # words of a core
-    busy = np.maximum(np.ceil(products * np.maximum(words, least) * shared / d.cores), least)
+    busy = np.maximum(np.ceil(products * step * shared / d.cores * (1 - 1e-5)), least)
     # The scratchpad feeds every column each cycle, and a row.
     fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)

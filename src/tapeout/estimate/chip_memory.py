@@ -10,20 +10,24 @@ from tapeout.estimate.chip_design import DesignArrays
 from tapeout.estimate.chip_stages import Stage
 from tapeout.workload.operators import Number
 
+KEPT = 2 / 3  # of a scratchpad, for inputs and outputs: a chunk of weights is a sixth, and there are two
+
 
 @dataclass(frozen=True, eq=False)
 class Flow:
     """What limits loads on a design. `bandwidth`: bytes/s of all cores together; `port_rate`: of one core;
-    `half`: bytes of all scratchpads for data that stays, the other half being for what streams through."""
+    `kept`: bytes of all scratchpads for data that stays, the rest being for what streams through; `half`: of what
+    streams, that may come early."""
 
     bandwidth: Number
     port_rate: Number
     cores: Number
     rows: Number
     half: Number
+    kept: Number
     latency_s: Number
     joules_per_byte: Number
-    smallest_half: float
+    smallest_kept: float
 
     @staticmethod
     def of(d: DesignArrays) -> Flow:
@@ -35,33 +39,34 @@ class Flow:
         side = np.sqrt(d.cores)
         entry = 2 * side * d.noc_bytes * d.clock_hz / np.maximum(1 - 2 / side, 1e-9)
         bandwidth = np.minimum(np.minimum(d.memory_bandwidth * d.memory_sustained, entry), d.cores * port)
-        half = d.cores * d.scratchpad_bytes / 2
+        half, kept = d.cores * d.scratchpad_bytes / 2, d.cores * d.scratchpad_bytes * KEPT
         return Flow(
             bandwidth=bandwidth,
             port_rate=port,
             cores=d.cores,
             rows=d.rows,
             half=half,
+            kept=kept,
             latency_s=d.memory_latency_s,
             joules_per_byte=d.joules_per_memory_byte + d.joules_per_noc_byte,
-            smallest_half=float(np.min(half)),
+            smallest_kept=float(np.min(kept)),
         )
 
     def traffic(self, s: Stage) -> Number:
         """Bytes of one execution that cross the memory interface.
 
-        While inputs and outputs fit into half the scratchpads everything crosses once. Otherwise either
+        While inputs and outputs fit into their part of the scratchpads everything crosses once. Otherwise either
         the tokens go in groups that fit and the stream is read for each group, or the stream goes in parts
         that fit and the inputs are read for each part; whichever is less.
         """
         once = s.stream_bytes + s.write_bytes
-        if s.largest_held <= self.smallest_half:
+        if s.largest_held <= self.smallest_kept:
             return once
-        spills = s.held_bytes > self.half
+        spills = s.held_bytes > self.kept
         if s.kind == "barrier":
             return once + s.held_bytes * spills
         # Independent products (experts, heads) can go one after another, each over all the scratchpads.
-        each = s.part / self.half
+        each = s.part / self.kept
         groups = np.ceil(s.held_bytes * each) - 1
         parts = np.ceil(s.stream_bytes * each) - 1
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)
@@ -82,7 +87,9 @@ class Flow:
         a = np.minimum(np.minimum(a, row_tiles), together)
         b = np.maximum(s.sums_root * np.sqrt(together / a), 1)
         b = np.minimum(np.minimum(b, s.blocks), together / a)
-        moved = s.input_bytes / (a * b) + (s.stream_bytes * a + s.sums_bytes * (b - 1)) / together
-        fill = np.minimum(s.m, self.rows) * s.row_bytes / b
+        # A core alone has its inputs where they were made.
+        away = self.cores > 1
+        moved = s.input_bytes * away / (a * b) + (s.stream_bytes * a + s.sums_bytes * (b - 1)) / together
+        fill = np.minimum(s.m, self.rows) * s.row_bytes * away / b
         copied = np.maximum(moved * together - s.stream_bytes, 0)
         return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate, copied

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.estimate.chip_constants import NORM_INSTRUCTIONS
+from tapeout.estimate.chip_design import BLOCK
 from tapeout.workload.formats import bytes_of
 from tapeout.workload.linear_attention import CHUNK
 from tapeout.workload.operators import Collective, Number, Operator
@@ -58,6 +60,8 @@ class Stage:
     cube: Number = 0.0  # chip_memory.Flow.port_seconds
     sums_root: Number = 0.0
     largest_held: float = 0.0
+    reduced: Number = 0.0  # of the vector operations, those of sums and maxima over rows
+    chain: Number = 0.0  # vector instructions that wait for each other, of a barrier
     values: bool = False  # attention with values, not only scores
     absent: NDArray[np.bool_] | None = None  # points in which it does not occur; None: it occurs in all
 
@@ -103,6 +107,7 @@ class Stage:
 _NUMBERS = {
     "repeats", "share", "m", "n", "k", "v", "products", "macs", "vector", "stream_bytes", "input_bytes",
     "held_bytes", "write_bytes", "row_bytes", "tokens", "part", "root", "cube", "sums_root", "sums_bytes", "blocks",
+    "reduced", "chain",
 }  # fmt: skip
 
 
@@ -143,6 +148,7 @@ def _barrier(o: Operator, tokens: Number) -> Stage:
         o.name, "barrier", o.repeats, o.share, "", m=o.m, vector=o.vector_operations,
         stream_bytes=o.weight_bytes, held_bytes=o.input_bytes + o.output_bytes, write_bytes=o.kv_write_bytes,
         tokens=1.0 if last else tokens, operators=(o.name,),
+        reduced=o.m * (2 if o.name == "sampling" else o.name.startswith("norm.")), chain=NORM_INSTRUCTIONS,
     )  # fmt: skip
 
 
@@ -163,8 +169,11 @@ def _product(o: Operator, tokens: Number) -> Stage:
     # The tokens of all experts are converted once, before they are dealt out.
     rows = o.products * o.m
     inputs = (np.minimum(rows, tokens) if o.name.startswith("experts.gate_up") else rows) * o.k
+    reduced: Number = 0.0
     if attention:
-        inputs = o.products * o.m * (o.k + o.n)  # queries, and the weights of the softmax
+        # Queries, and the weights of the softmax for each 32 channels of values, which have scales of their own.
+        pairs, groups = o.products * o.m * o.n, np.maximum(np.ceil(np.asarray(o.v) / BLOCK), 1.0)
+        inputs, reduced = o.products * o.m * o.k + groups * pairs, 2 * pairs
     activation = bytes_of(o.activation_format)
     return Stage(
         o.name,
@@ -186,6 +195,7 @@ def _product(o: Operator, tokens: Number) -> Stage:
         row_bytes=o.k * activation,
         chosen=o.name.startswith("experts.gate_up"),
         operators=(o.name,),
+        reduced=reduced,
     )
 
 
