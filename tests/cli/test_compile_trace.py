@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 import tapeout
+from tapeout.chip.toml import load as load_chip
+from tapeout.chip.toml import to_toml
 from tapeout.cli.app import app
 from tapeout.model import load
-from tapeout.report.execute import execute
+from tapeout.report.execute import Executed, execute
 
 pytest.importorskip("tokenizers")
 
@@ -87,6 +90,33 @@ def test_bad_input_is_one_line(program: Path, tmp_path: Path) -> None:
     ):
         call(*words, code=2)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_chip_that_cannot_run_the_model_is_one_line(tmp_path: Path) -> None:
+    text = to_toml(load_chip("tiny")).replace('formats = ["mxfp4", "mxint8"]', 'formats = ["mxint8"]')
+    chip = tmp_path / "int8.toml"
+    chip.write_text(text.replace("double_rate_fp4 = true", "double_rate_fp4 = false"))
+    assert load_chip(chip).core.matrix.formats == ("mxint8",)
+    for words, says in (
+        (("run", "demo", "x", "--on", "isa", "--chip", "none"), "none"),
+        (("run", "demo", "x", "--on", "cycle", "--chip", chip), "mxfp4"),
+        (("run", "demo", "x", "--on", "isa", "--chip", chip), "mxfp4"),
+        (("run", "demo", "x", "--on", "isa", "--top-p", 0), "--top-p"),
+        (("run", "demo", "x", "--on", "isa", "--chat"), "--chat"),
+        (("compile", "demo", "--chip", chip, "-o", tmp_path / "x"), "mxfp4"),
+        (("compile", "gpt-oss-120b", "--chip", "tiny", "-o", tmp_path / "x"), "GiB of tiny"),
+        (("trace", chip), "int8.toml"),
+        (("trace", tmp_path), str(tmp_path)),
+    ):
+        assert says in call(*words, code=2).stderr, words
+    assert not (tmp_path / "x").exists()
+
+
+def test_json_is_complete() -> None:
+    out = json.loads(call("run", "demo", "In the", "--on", "cycle", "--max-tokens", 2, "--json").stdout)
+    assert {f.name for f in fields(Executed)} <= set(out)
+    assert out["on"] == "cycle" and out["chip"] == "tiny" and out["stopped"] == "length"
+    assert out["tokens_per_second"] == pytest.approx(out["clock_ghz"] * 1e9 / out["cycles_per_token"])
 
 
 def test_a_program_of_another_model_is_refused(program: Path) -> None:

@@ -32,7 +32,11 @@ def compile(
     ] = None,
     slots: Annotated[int, typer.Option(help="sequences at work", min=1)] = 1,
     prefill: Annotated[
-        list[int] | None, typer.Option(help="tokens of an entry for prompts; repeatable")
+        list[int] | None,
+        typer.Option(
+            help="tokens of an entry for prompts; repeatable, 0: none",
+            show_default="what the scratchpad holds",
+        ),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(help="sequences of an entry that decodes; repeatable")
@@ -53,7 +57,7 @@ def compile(
     spec, source = load_chip(chip), load(model)
     for name, values in (("--prefill", prefill), ("--batch", batch)):
         for value in values or ():
-            if value < 2:
+            if value < 2 and (name, value) != ("--prefill", 0):
                 raise InputError(name, "", value, "at least 2")
     begun = time.perf_counter()
     program = compiled(
@@ -62,7 +66,7 @@ def compile(
         plan,
         context=context,
         slots=slots,
-        prefill=tuple(prefill or ()),
+        prefill=None if prefill is None else tuple(n for n in prefill if n),
         batches=tuple(batch or ()),
     )
     seconds = time.perf_counter() - begun
