@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tapeout.chip.isa.geometry import round_up
-from tapeout.compiler.ir import EXPERTS, WORK, Mem, Ref, Scalar
+from tapeout.compiler.ir import EXPERTS, Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
-from tapeout.compiler.lower.feed_forward import Part, dense, network, parts
+from tapeout.compiler.lower.feed_forward import Part, dense, parts
+from tapeout.compiler.lower.gated import activated, times_up
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
 from tapeout.errors import InputError, Phrase
@@ -176,8 +177,7 @@ def _one_token(
     b.of(layer, "experts")
     offsets = [b.scalar("mul", b.read(index + 4 * i, 0), r.stride) for i in range(k)]
     y = c.floats("expert outputs", k, c.model.hidden, room(c, c.model.hidden))
-    for i, offset in enumerate(offsets):
-        run_expert(c, x, 1, r, part, offset, y.row(i))
+    _together(c, x, r, part, offsets, y)
     each_row = Floats(spread.at, 1, 32)
     by_row(c, "vmul", y, y, k, each_row)
     for i in range(1, k):
@@ -185,23 +185,40 @@ def _one_token(
     return Floats(y.at, c.model.hidden, y.stride)
 
 
-def run_expert(
-    c: Context, x: Rows, rows: int, r: Record, part: MixtureOfExperts, offset: Scalar, out: Floats,
-    prefetch: bool = True,
+def _together(
+    c: Context, x: Rows, r: Record, part: MixtureOfExperts, offsets: list[Scalar], out: Floats
 ) -> None:  # fmt: skip
-    """One expert's network; `offset`: its record's place from the first."""
+    """The networks of all chosen experts, a row for each; `offsets`: their records' places from the first.
 
-    def bias(i: int) -> Ref | None:
+    First the products of all with the token, then all products down: the matrix engine does not wait for the
+    activation of one expert before it starts with the next.
+    """
+
+    def bias(i: int, offset: Scalar, y: Floats) -> None:
         # each by itself, just before its use: what stays long in a ring holds up all that comes behind it
         if not r.bias:
-            return None
+            return
         size = 4 * r.sizes[i]
-        buffer = c.builder.buffer("expert bias", size, EXPERTS if prefetch else WORK)
+        buffer = c.builder.buffer("expert bias", size, EXPERTS)
         at = Mem(r.base.region, r.base.offset + r.bias_at + 4 * sum(r.sizes[:i]), offset)
-        c.builder.load(buffer.at(), at, size, prefetch=prefetch)
-        return buffer.at()
+        c.builder.load(buffer.at(), at, size, prefetch=True)
+        each(c, "vadd", y, y, 1, buffer.at())
 
-    network(c, x, rows, r.gate, r.up, r.down, bias, part.activation, part.limit, offset, out, prefetch)
+    def part_of(i: int, name: str, matrix: Matrix, offset: Scalar) -> Floats:
+        y = c.floats(name, 1, matrix.n, room(c, matrix.n))
+        product(c, x, 1, matrix, y, offset)
+        bias(i, offset, y)
+        return y
+
+    codes = []
+    for offset in offsets:
+        gate = part_of(0, "gate", r.gate, offset)
+        y = activated(c, part.activation, gate, 1, part.limit)  # while up's weights arrive
+        times_up(c, part.activation, y, part_of(1, "up", r.up, offset), 1, part.limit)
+        codes.append(quantise(c, y, 1, "gated codes"))
+    for j, offset in enumerate(offsets):
+        product(c, codes[j], 1, r.down, out.row(j), offset)
+        bias(2, offset, out.row(j))
 
 
-__all__ = ["Part", "Record", "mixture", "record", "route", "run_expert"]
+__all__ = ["Part", "Record", "mixture", "record", "route"]

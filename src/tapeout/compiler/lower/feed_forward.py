@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tapeout.compiler.ir import Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
-from tapeout.compiler.lower.gated import gated
+from tapeout.compiler.lower.gated import activated, times_up
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
 from tapeout.model.architecture import Dense, Tensor
@@ -64,7 +64,10 @@ def network(
         bias = biases(i)
         if bias is not None:
             each(c, "vadd", y, y, rows, bias)
-    q = quantise(c, gated(c, activation, g, u, rows, limit), rows, "gated codes")
+        if i == 0:
+            a = activated(c, activation, g, rows, limit)
+    times_up(c, activation, a, u, rows, limit)
+    q = quantise(c, a, rows, "gated codes")
     y = out or c.floats("network output", rows, down.n, room(c, down.n))
     product(c, q, rows, down, y, plus, prefetch)
     bias = biases(2)
