@@ -18,8 +18,9 @@ TABLES = 512  # bytes after them that hold indices
 class Program:
     """Text of a program, and the operations under way: (semaphore, engine, pad range, memory range, writes pad)."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, turns: bool = True) -> None:
         self.rng = np.random.default_rng(seed)
+        self.turns = turns  # the core has `transpose`
         self.lines: list[str] = []
         self.open: list[tuple[int, tuple[int, int], bool]] = []
         self.labels = 0
@@ -84,7 +85,7 @@ class Program:
 
     def statement(self, depth: int) -> None:
         kind = self.rng.choice(
-            ["scalar", "scalar", "access", "loop", "branch", "move", "move", "index", "interrupt"]
+            ["scalar", "scalar", "access", "loop", "branch", "move", "move", "index", "interrupt", "turn"]
         )
         if kind == "scalar":
             self.scalar()
@@ -121,6 +122,8 @@ class Program:
             self.add(f"{label}:")
         elif kind in ("move", "index"):
             self.move(kind == "index")
+        elif kind == "turn" and self.turns:
+            self.turn()
 
     def statement_in_loop(self, depth: int) -> None:
         """Loops and branches only: the tokens of a move are counted once."""
@@ -130,6 +133,35 @@ class Program:
         self.add(f"loop count=r{12 + depth} end={label}")
         self.scalar()
         self.add(f"{label}:")
+
+    def turn(self) -> None:
+        """Transposed tiles: up to three groups of channels, rows of any alignment, the scratchpad's side of words."""
+        rng = self.rng
+        tiles, groups = [(1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (0, 1)][int(rng.integers(0, 6))]
+        low = (
+            int(rng.integers(1024 - 128 * (groups * tiles < 3), PAD - 1024 * max(groups * tiles, 1) + 1))
+            & ~127
+        )
+        self.settle((low, low + 1024 * max(groups * tiles, 1)), True)
+        s = self.free()
+        split, pitch = (1024, 1024 * groups) if rng.random() < 0.5 or groups > 1 else (0, 1024)
+        memory, s0 = int(rng.integers(DATA, DATA + 0x4000)), int(rng.integers(32 * groups, 32 * groups + 100))
+        if rng.random() < 0.5:  # as values lie
+            memory, s0 = memory & ~127, 128
+        values = (low, memory, 32 * groups, tiles, s0, split, int(rng.integers(0, 5000)), pitch)
+        for register, value in enumerate(values, 1):
+            self.set(register, value)
+        self.add(f"transpose pad=r1 memory=r2 bytes=r3 n0=r4 s0=r5 split=r6 s1=r7 pitch=r8 signal={s}")
+        self.open.append((s, (low, low + 1024 * max(groups * tiles, 1)), True))
+
+    def free(self) -> int:
+        """A semaphore that nothing under way gives."""
+        free = [s for s in range(15) if s not in {o[0] for o in self.open}]
+        if free:
+            return free[int(self.rng.integers(0, len(free)))]
+        s = self.open.pop(0)[0]
+        self.add(f"sync wait={s}")
+        return s
 
     def move(self, indexed: bool) -> None:
         """A load or a store of runs of any alignment, in its own part of memory, into or from any part of the pad."""
@@ -143,11 +175,7 @@ class Program:
         low = int(rng.integers(REGISTERS + TABLES, PAD - span))
         low &= ~7 if loads else -1
         self.settle((low, low + span), loads)
-        free = [s for s in range(15) if s not in {o[0] for o in self.open}]
-        s = free[int(rng.integers(0, len(free)))] if free else self.open[0][0]
-        if not free:
-            self.add(f"sync wait={s}")
-            self.open.pop(0)
+        s = self.free()
         s0, s1 = int(rng.integers(size, size + 40)), int(rng.integers(0, 50))
         if not loads and not indexed:  # stores that do not write on each other
             s1 = n0 * s0 + int(rng.integers(0, 9))

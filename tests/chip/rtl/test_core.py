@@ -36,7 +36,7 @@ def memory(seed: int) -> NDArray[np.uint8]:
 
 def compare(seed: int, **timing: float | int) -> None:
     """One random program, both ways."""
-    text = Program(seed).text
+    text = Program(seed, turns=GEOMETRY.word_bytes >= 32).text
     program = assemble(text)
     mine, theirs = memory(seed), memory(seed)
     want = execute(GEOMETRY, program, theirs, base=CODE, seed=seed)
@@ -56,6 +56,11 @@ def test_random_programs(seed: int) -> None:
         spread=(0, 0, 10, 60)[seed % 4],
         stall=(0.0, 0.3, 0.0, 0.6)[seed % 4],
     )
+
+
+@pytest.mark.parametrize("seed", [5027, 5088])
+def test_acknowledgements_that_come_while_an_empty_store_ends(seed: int) -> None:
+    compare(seed, latency=seed % 40, spread=seed % 50, stall=(0.0, 0.3, 0.7)[seed % 3])
 
 
 @pytest.mark.slow

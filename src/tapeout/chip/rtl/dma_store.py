@@ -97,9 +97,13 @@ class DmaStore(DmaEngine):
             ends.i.valid.eq(sent),
             ends.i.payload.eq(out_kind),
         ]
-        over = ends.o.valid & (self.acknowledged | ~ends.o.payload[1])
+        # an acknowledgement may come while the end of an empty command is still before its write
+        owed = Signal(range(self.outstanding + 1))
+        is_write = ends.o.payload[1]
+        over = ends.o.valid & (self.acknowledged | owed.any() | ~is_write)
+        m.d.sync += owed.eq(owed + self.acknowledged - (over & is_write))
         m.d.comb += [
-            ends.o.ready.eq(self.acknowledged | ~ends.o.payload[1]),
+            ends.o.ready.eq(over),
             self.done.eq(over & ends.o.payload[0]),
             self.error.eq(address.error | (self.acknowledged & self.refused)),
             self.cause.eq(Mux(self.acknowledged & self.refused, Cause.MEMORY, address.cause)),

@@ -241,6 +241,38 @@ MUTANTS = (
         "engine_drain_queue", "matrix_engine", "with m.If((waiting == 0) | ((waiting == 1) & done)):",
         "with m.If(waiting == 0):", "a request that comes as the only one ends is queued behind nothing", (ENGINE,),
     ),
+    # load and store engines, sequencer
+    Mutation(
+        "store_lost_acknowledgement", "dma_store", "over = ends.o.valid & (self.acknowledged | owed.any() | ~is_write)",
+        "over = ends.o.valid & (self.acknowledged | ~is_write)",
+        "an acknowledgement that comes while an empty command ends is lost",
+        ("test_core.py::test_acknowledgements_that_come_while_an_empty_store_ends",),
+    ),
+    Mutation(
+        "array_order", "transpose_array", "entering[TILE - 1 - j] = row.data.word_select(arrays * j + a, 8)",
+        "entering[TILE - 1 - j] = row.data.word_select(32 * a + j, 8)",
+        "columns of a group lie in one array instead of side by side", ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "array_waits_for_a_load", "dma_load", "self.coming.eq(Mux(has, took.turns, ",
+        "self.coming.eq(Mux(has & took.turns, 1, ",
+        "a panel waits for rows behind a load that waits for the panel: a deadlock",
+        ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "address_borrow", "dma_address", "now.size[low:] - (rest[:low] < length)",
+        "now.size[low:] - (rest[:low] <= length)",
+        "what is left of a run loses a word where it ends with one", ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "sequencer_by_way", "sequencer", "Mux(write & (later[0] == number), result, read.data)", "read.data",
+        "an instruction does not see the result of the one before", ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "sequencer_branch_runs_on", "sequencer", 'for name in ("branch", "loop", "halt")',
+        'for name in ("loop", "halt")',
+        "what follows a branch is executed", ("test_core.py::test_random_programs",),
+    ),
     # the core's scoreboard
     Mutation(
         "dispatch_two_takers", "sequencer_dispatch", " & ~(head.wait & before).any()", "",
