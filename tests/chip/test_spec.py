@@ -157,7 +157,7 @@ def test_tiny_is_what_the_rtl_builds() -> None:
         ("core.scratchpad.kibibytes", 1, r"core\.scratchpad\.kibibytes: found 1 KiB in 32 banks"),
         ("core.scratchpad.kibibytes", 1025, r"whole words in each of 32 banks"),
         ("core", 3, "core: found 3, expected a table"),
-        ("dies", 7, r"cores: found 120, expected a multiple of dies \(7\)"),
+        ("dies", 7, r"cores: found 96, expected a multiple of dies \(7\)"),
         ("package", "organic", "hbm3e needs an interposer"),
         ("memory.stacks", -1, r"memory\.stacks: found -1"),
         ("links.gigabits_per_lane", 150, r"links\.gigabits_per_lane: found 150, expected 112 or 224"),

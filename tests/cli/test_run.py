@@ -79,7 +79,7 @@ def test_examples_in_the_help_work() -> None:
     from tapeout.cli import run
 
     examples = [shlex.split(line)[2:] for line in (run.__doc__ or "").splitlines() if "tapeout run" in line]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for words in examples:
         tapeout_run(*words)
 

@@ -145,7 +145,7 @@ class Matrix(Block):
         # results
         connect(engine.results, writer.results)
         m.d.comb += [
-            writer.issued.eq(engine.issued),
+            writer.issued.eq(engine.last_issued),
             self.done.eq(writer.done), self.error.eq(entrance.error), self.cause.eq(entrance.cause),
             self.active.eq(engine.active), self.wants_weights.eq(engine.wants_weights),
             self.wants_activations.eq(engine.wants_activations),

@@ -50,7 +50,7 @@ class MatrixEngine(Block):
 
     `results` carries columns × ways FP32 words (way-major: word way·columns + column is output
     tile·columns·ways + way·columns + column; with MXINT8 only way 0, the rest reads 0), with their row and
-    tile, row after row. `active`: a weight word was taken in this cycle; `issued`: the last one of a command;
+    tile, row after row. `active`: a weight word was taken in this cycle; `last_issued`: the last one of a command;
     `wants_weights`, `wants_activations`: it waited for one or the other.
     """
 
@@ -107,7 +107,7 @@ class MatrixEngine(Block):
                     )
                 ),
                 "active": Out(1),
-                "issued": Out(1),
+                "last_issued": Out(1),
                 "wants_weights": Out(1),
                 "wants_activations": Out(1),
             }
@@ -229,7 +229,7 @@ class MatrixEngine(Block):
                 for i in range(2):
                     with m.If(slot == i):
                         m.d.sync += full[i].eq(0)
-        m.d.comb += self.issued.eq(fire & last_beat & now.end)
+        m.d.comb += self.last_issued.eq(fire & last_beat & now.end)
         with m.If(finish):
             for b in range(2):
                 with m.If(now.of.bank == b):
