@@ -71,7 +71,7 @@ def testbench_output(folder: Path, sources: Sequence[str]) -> str:
 
 def _binary(text: dict[str, str]) -> Path:
     key = hashlib.sha256("\0".join([versions(), *FLAGS, *DEFINES, *text, *text.values()]).encode())
-    target = cache_folder().parent / "handoff" / key.hexdigest()[:32] / "tb"
+    target = cache_folder().parent / "handoff" / key.hexdigest()[:32] / "simulation"
     if target.exists():
         return target
     target.parent.parent.mkdir(parents=True, exist_ok=True)
@@ -107,10 +107,10 @@ def _binary(text: dict[str, str]) -> Path:
             objects.append(str(aside / f"{source.name}.o"))
             command = [*compiler(), *flags, *DEFINES, "-c", str(source), "-o", objects[-1]]
             run(command, aside, f"compiling {source.name}")
-        run([*compiler(), *objects, "-o", "tb", "-pthread"], aside, "linking")
+        run([*compiler(), *objects, "-o", target.name, "-pthread"], aside, "linking")
         shutil.rmtree(aside / "o")
         for path in aside.iterdir():
-            if path.name != "tb":
+            if path.name != target.name:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         try:
             os.rename(aside, target.parent)
