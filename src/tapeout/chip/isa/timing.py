@@ -11,7 +11,7 @@ SCALAR = 2
 MULTIPLY = 7  # cycles more: 48 bits, 8 bits a cycle, and one to its register
 PAD_ACCESS = 7  # cycles more of `read`: the scratchpad's answer
 PAD_WRITE = 1  # more of `write`: it goes on when the request is taken
-REDIRECT = 3  # more of `branch` and `loop`, taken or not: what follows is fetched when they have been executed
+REDIRECT = 3  # more of `branch` and `loop`, taken or not: what follows is fetched after them
 DISPATCH = 2  # into the queue
 # Load and store engines, from the queue to the tokens; the latency of memory comes on top.
 LOAD_FILL = 6
