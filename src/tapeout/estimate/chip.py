@@ -22,7 +22,6 @@ from tapeout.estimate.chip_constants import (
     ATTENTION_VECTOR,
     CHUNK_BYTES,
     CHUNK_MOST,
-    MATRIX_TILES,
     MEMORY_RESERVE,
     SOFTMAX_INSTRUCTIONS,
     STEP_OVERHEAD_SECONDS,
@@ -31,7 +30,7 @@ from tapeout.estimate.chip_constants import (
     VECTOR_REDUCED,
 )
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
-from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles
+from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles, tiles_of
 from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_stages import Stage
 from tapeout.estimate.chip_work import ChipWork
@@ -155,7 +154,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             room = load * (flow.half / np.maximum(traffic, 1))  # what of it the scratchpads can take early
             hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), room)
             # Weights come in chunks: the last one's product, or the first one's load, has nothing beside it.
-            wide = np.minimum(s.n, MATRIX_TILES * d.columns * ways)
+            wide = np.minimum(s.n, tiles_of(d.rows) * d.columns * ways)
             chunk = np.maximum(wide * s.k * (block / BLOCK), CHUNK_BYTES)
             chunk = np.minimum(chunk, CHUNK_MOST)
             last = np.minimum(load - hidden, work_time) / np.maximum(s.stream_bytes / chunk, 1.0)

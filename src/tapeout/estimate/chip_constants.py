@@ -11,7 +11,6 @@ INTERLEAVE = 4  # cycles of the FP32 addition, and so between two blocks of one 
 # An instruction passes fetch, decode and the scoreboard before its engine starts, and signals its end.
 INSTRUCTION_CYCLES = 12
 # The rest of this group: tapeout.chip.isa.timing, which tests hold equal to the RTL.
-MATRIX_TILES = 8  # words of accumulators in a bank of a unit (isa.geometry): a command has no more
 # Weights come in chunks (tapeout.compiler): of a command, at least and at most so many bytes.
 CHUNK_BYTES, CHUNK_MOST = 4608.0, 98304.0
 VECTOR_REDUCED = float(

@@ -3,7 +3,7 @@
 As in `tapeout.chip.rtl.matrix_engine`: the contraction is walked in steps of one 32-element block. A step
 loads a block into each row, one row per cycle, and streams the weights that meet it, one word per column and
 cycle (a block for each of two outputs with double-rate MXFP4; a quarter of a block of BF16). A core that
-works on t words (columns × ways outputs each; 8 at most, its accumulators) for h rows spends max(t, h)
+works on t words (columns × ways outputs each; at most `tiles`, its accumulators) for h rows spends max(t, h)
 cycles a step, and at least LOOP unless free rows hold further blocks of the contraction; then h × t cycles to
 drain its sums, while the next product runs. So the cores share a product by outputs only as
 long as each keeps about as many words as rows, and by contraction beyond that, as far as
@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tapeout.chip.isa.geometry import LEAST_TILES
 from tapeout.estimate.chip_constants import (
     CORE_SYNC_CYCLES,
     INSTRUCTION_CYCLES,
     INTERLEAVE,
     MATRIX_PIPELINE_CYCLES,
-    MATRIX_TILES,
     NOC_CYCLES_PER_HOP,
 )
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
@@ -27,6 +27,11 @@ from tapeout.workload.formats import bytes_of
 from tapeout.workload.operators import Number
 
 FILL_CYCLES = float(MATRIX_PIPELINE_CYCLES + INSTRUCTION_CYCLES)
+
+
+def tiles_of(rows: Number) -> Number:
+    """Accumulators of a unit and way in a bank, and so the most words of a command: `isa.geometry.tiles_of`."""
+    return np.maximum(LEAST_TILES, 2.0 ** np.ceil(np.log2(rows)))
 
 
 def product_cycles(
@@ -49,27 +54,32 @@ def product_cycles(
     least = np.maximum(height, INTERLEAVE / np.maximum(np.floor(d.rows / m), 1.0))  # cycles of a step
     words = np.ceil(n / (d.columns * ways))
     # The accumulators hold so many words of a command: a longer row of outputs is several commands.
-    commands = np.floor(words / MATRIX_TILES)
-    left = words - commands * MATRIX_TILES
+    most = tiles_of(d.rows)
+    commands = np.floor(words / most)
+    left = words - commands * most
     # Rows load beside the beats, and wait for the banks that those take.
     beat = np.maximum(
         d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
     )
     word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks  # holds the codes of several steps
     beat = np.minimum(beat, 1.0) * (height > 1) * np.minimum(2 * BLOCK / word, 1.0)
-    step = commands * np.maximum(least + beat * MATRIX_TILES, MATRIX_TILES)
+    step = commands * np.maximum(least + beat * most, most)
     step = step + np.maximum(left, least + beat * left) * (left > 0)
-    dealt = np.minimum(least, MATRIX_TILES)  # words that a core takes at least
+    dealt = np.minimum(least, most)  # words that a core takes at least
     products = row_tiles * products
     blocks = np.ceil(k / BLOCK) / rate
     # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
     # long as the steps take, nor than there are blocks.
-    tiles = products * words
-    drain = np.sqrt(blocks * (least / height) * d.cores / tiles)
-    shared = np.minimum(d.cores / np.ceil(tiles / dealt), drain)
+    all_words = products * words
+    drain = np.sqrt(blocks * (least / height) * d.cores / all_words)
+    shared = np.minimum(d.cores / np.ceil(all_words / dealt), drain)
     shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
-    held = np.ceil(tiles * shared / d.cores)  # words of a core
+    held = np.ceil(all_words * shared / d.cores)  # words of a core
     busy = np.maximum(np.ceil(products * step * shared / d.cores * (1 - 1e-5)), least)
+    # A core takes words in whole commands: fewer than keep it busy while the rows load take as long.
+    parts = np.maximum(np.floor(words / dealt), np.ceil(words / most))
+    whole = np.ceil(products * parts * shared / d.cores * (1 - 1e-5))
+    busy = np.maximum(busy, whole * np.maximum(words / parts, least))
     # The scratchpad feeds every column each cycle, and a row.
     fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
+from tapeout.chip.isa.geometry import LEAST_TILES
 from tapeout.chip.spec import MEMORY_KINDS, NODES, PACKAGES, ChipSpec
 from tapeout.physical.terms import cell_area
 from tapeout.physical.views import Number, View, shipped
@@ -22,7 +23,6 @@ READERS, WRITERS = 9, 5
 ANSWERS = 6  # that a reading port's queue holds
 ACCUMULATOR_BITS = 32
 ACCUMULATOR_SETS = 2  # one filled while the other is drained
-LEAST_TILES = 8  # output tiles that hide the FP32 adder's loop
 QUANTISER_LANES = 32  # at most: a block of the MX formats
 REDUCER_LANES = 16  # at most: partial sums of the reducer
 TOPK_ENTRIES = 8
@@ -84,8 +84,7 @@ def unit_area(d: Designs, view: View) -> Number:
 
 
 def tiles(d: Designs) -> Number:
-    """Output tiles in flight. While weights stream past the activations that the rows hold, the next activations
-    are loaded a row a cycle, so full rate takes as many as there are rows; a power of two."""
+    """Accumulators of a unit and way in a bank: `isa.geometry.tiles_of`."""
     return 2 ** np.ceil(np.log2(np.maximum(d.rows, LEAST_TILES)))
 
 

@@ -99,12 +99,13 @@ ENGINES = {
     "both": MatrixEngine(3, 2, 4),
     "int8": MatrixEngine(2, 1, 1, ("mxint8",), 1),
     "fp4": MatrixEngine(1, 2, 2, ("mxfp4",), 2),
+    "tall": MatrixEngine(10, 1, 16, ("mxint8",), 1),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "offer", "accept"),
-    [("both", 1.0, 1.0), ("both", 0.5, 0.4), ("int8", 0.9, 0.9), ("fp4", 0.8, 1.0)],
+    [("both", 1.0, 1.0), ("both", 0.5, 0.4), ("int8", 0.9, 0.9), ("fp4", 0.8, 1.0), ("tall", 0.9, 0.8)],
 )
 def test_random_commands_equal_the_twin(name: str, offer: float, accept: float) -> None:
     engine = ENGINES[name]
@@ -152,6 +153,16 @@ def test_busy_on_a_large_product(int8: bool) -> None:
     busy = len(beats) / (beats[-1] - beats[0] + 1)
     assert busy == 1.0, busy
     assert run.stamps["results"][-12] - beats[-1] == FIRST_RESULT
+
+
+def test_busy_on_as_many_tiles_as_rows() -> None:
+    """Rows load one a cycle, beside the beats of as many tiles: ten rows, ten of sixteen tiles, every cycle a beat."""
+    engine = ENGINES["tall"]
+    feed = Feed(engine, seed=1)
+    for i in range(4):
+        feed.add(Command(steps=20, tiles=10, rows=10, height=10, bank=i % 2, int8=True), check=False)
+    beats = feed.run(simulate(engine), 4 * 10 * 10).stamps["weights"]
+    assert beats[-1] - beats[0] + 1 == len(beats) == 4 * 20 * 10
 
 
 def test_the_second_way_keeps_its_sums_while_weights_are_mxint8() -> None:

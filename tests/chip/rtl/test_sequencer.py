@@ -105,9 +105,9 @@ def test_arguments_and_restart() -> None:
 def test_the_matrix_engine_s_constants_are_its_block_s() -> None:
     from inspect import signature
 
-    from tapeout.chip.isa.geometry import TILES
+    from tapeout.chip.isa.geometry import LEAST_TILES
     from tapeout.chip.rtl import dot_unit, matrix_engine
 
     assert timing.MATRIX_RESULT == matrix_engine.FIRST_RESULT
     assert timing.MATRIX_LOOP == dot_unit.LOOP
-    assert signature(matrix_engine.MatrixEngine).parameters["tiles"].default == TILES
+    assert signature(matrix_engine.MatrixEngine).parameters["tiles"].default == LEAST_TILES

@@ -8,7 +8,7 @@ from tapeout.chip.spec import Core
 
 GRANULE = 8  # bytes that the scratchpad's ECC protects together, and so the least it writes
 BLOCK_BYTES = 32  # a block of 8-bit codes; operands of the matrix and vector engines start at multiples of it
-TILES = 8  # accumulators of a unit and way in each of the two banks
+LEAST_TILES = 8  # beats of a step that hide the FP32 adder's loop also where rows are few
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Geometry:
     pad_bytes: int
     word_bytes: int
     port_bytes: int
-    tiles: int = TILES
+    tiles: int = LEAST_TILES  # accumulators of a unit and way in each of the two banks, see `tiles_of`
 
     @staticmethod
     def of(core: Core) -> Geometry:
@@ -32,7 +32,7 @@ class Geometry:
         ways = 2 if e.double_rate_fp4 and "mxfp4" in e.formats else 1
         return Geometry(
             e.rows, e.columns, ways, tuple(e.formats), core.vector_lanes, pad.kibibytes * 1024, pad.word_bytes,
-            core.port_bytes,
+            core.port_bytes, tiles_of(e.rows),
         )  # fmt: skip
 
     def outputs(self, format: str) -> int:
@@ -51,6 +51,12 @@ class Geometry:
     def pitch(self, format: str) -> int:
         """Bytes from one tile of results to the next: FP32, padded to a granule."""
         return -(-4 * self.outputs(format) // GRANULE) * GRANULE
+
+
+def tiles_of(rows: int) -> int:
+    """Accumulators of a unit and way in a bank. A step loads a block into each row, one a cycle, while a beat for each
+    tile goes by: as many tiles as rows keep the units busy. A power of two, because they are numbered by bits."""
+    return max(LEAST_TILES, power_of_two(rows))
 
 
 def power_of_two(n: int) -> int:

@@ -165,11 +165,11 @@ INSTRUCTION = Instruction(
     (
         Field("rows", 0, 10, "rows of activations", bias=1),
         Field("height", 10, 10, "rows of a group; as many as rows: the contraction is not split", bias=1),
-        Field("tiles", 20, 4, "tiles of outputs", bias=1),
-        Field("bank", 24, 1, "of accumulators"),
-        Field("keep", 25, 1, "add to what the bank holds, of the same rows, tiles and format, not to +0"),
-        Field("drain", 26, 1, "write the results"),
-        Field("format", 32, 1, "of the weights", NAMES),
+        Field("tiles", 20, 10, "tiles of outputs; the engine has rows, at least 8, as a power of two", bias=1),
+        Field("bank", 30, 1, "of accumulators"),
+        Field("keep", 31, 1, "add to what the bank holds, of the same rows, tiles and format, not to +0"),
+        Field("drain", 32, 1, "write the results"),
+        Field("format", 33, 1, "of the weights", NAMES),
     ),
     meaning, cycles,
     "Blocks of an output are added in increasing order, each rounded once to FP32 (`numerics.product`). A product "

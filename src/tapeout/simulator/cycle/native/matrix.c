@@ -31,8 +31,8 @@ void matrix_start(model *m, const command *c) {
     *w = (work){.a = s[0], .ascale = s[1], .sa = s[2], .w = s[3], .wscale = s[4], .out = s[5], .so = s[6]};
     w->steps = (int64_t)s[7];
     w->rows = (int64_t)(c->imm & 1023) + 1, w->height = (int64_t)(c->imm >> 10 & 1023) + 1;
-    w->tiles = (int64_t)(c->imm >> 20 & 15) + 1;
-    w->bank = c->imm >> 24 & 1, w->keep = c->imm >> 25 & 1, w->drain = c->imm >> 26 & 1, w->int8 = c->imm >> 32 & 1;
+    w->tiles = (int64_t)(c->imm >> 20 & 1023) + 1;
+    w->bank = c->imm >> 30 & 1, w->keep = c->imm >> 31 & 1, w->drain = c->imm >> 32 & 1, w->int8 = c->imm >> 33 & 1;
     w->groups = (w->rows + w->height - 1) / w->height;
     uint64_t beats = (uint64_t)(w->steps * w->groups * w->tiles);
     w->w_end = w->w + beats * x->codes.unit[w->int8];
