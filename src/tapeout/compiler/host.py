@@ -54,8 +54,9 @@ class Session:
         new = self._checked(tokens, slot)
         at = 0
         while at < len(new):
-            entry = self._entry(len(new) - at)
-            n = min(self.program.entries[entry].tokens, len(new) - at)
+            here = min([len(new) - at, *(cut - self.lengths[slot] % cut for cut in self.program.cuts)])
+            entry = self._entry(here)
+            n = min(self.program.entries[entry].tokens, here)
             last = at + n == len(new)
             self._write("tokens", new[at : at + n], self.program.entries[entry].tokens)
             self._ring([entry, self.lengths[slot], slot, n, LOGITS if last and logits else 0])

@@ -97,7 +97,14 @@ class Memory:
         """Format of a matrix on the chip: as published in MX, otherwise the plan's. Raises InputError for one that
         the core does not multiply."""
         mx = tensor.format in FORMATS and not tensor.transposed and "*" not in tensor.name
-        name = tensor.format if mx and tensor.shape[-1] % BLOCK == 0 else self.plan.weight(role).name
+        published = mx and tensor.shape[-1] % BLOCK == 0
+        return self._multiplied(tensor, tensor.format if published else self.plan.weight(role).name, role)
+
+    def made(self, tensor: Tensor, role: str) -> str:
+        """Format of a matrix that is made from a tensor's values: the plan's. Raises as `format_of` does."""
+        return self._multiplied(tensor, self.plan.weight(role).name, role)
+
+    def _multiplied(self, tensor: Tensor, name: str, role: str) -> str:
         if name not in ("mxfp4", "mxint8") or name not in self.geometry.formats:
             raise InputError(
                 self.model.name, tensor.name, Phrase(f"weights in {name}"),
@@ -193,6 +200,17 @@ class Memory:
             return at
 
         return self.once(("indices", n), make)
+
+    def numbers(self, values: Sequence[int]) -> Mem:
+        """These numbers as uint32, one after another."""
+        listed = list(values)
+
+        def make() -> Mem:
+            at = self.room("tables", 4 * len(listed))
+            self.pack(at, "numbers", values=listed)
+            return at
+
+        return self.once(("numbers", tuple(listed)), make)
 
     def regions(self, order: Sequence[str]) -> dict[str, Region]:
         """Every region's place: those named first, in that order."""

@@ -4,11 +4,15 @@ Kinds of `Pack` and their options:
 
 - matrix: weights [out, in] or of every expert (`stride` bytes apart), rows start:stop:step of them, in `format`, as
   chunks of `tiles` tiles and `steps` blocks (`memory.chunks`).
+- latent: matrices of `heads` heads, `stride` bytes apart, from a latent attention's [heads × (nope + value), rank]:
+  with `part` "key" a head's first `nope` rows turned round, [rank, nope], with "value" the others, [value, rank];
+  chunks as of a matrix.
 - vector: `n` FP32 values (of each expert, `stride` bytes apart), elements start:stop:step of the tensor, one every
   `spread` bytes, `add` added and `times` multiplied in FP32; zeros where there is no tensor.
 - rows: an embedding, BF16 as it is or FP32, a row every `row` bytes.
 - rotary: cos and sin of `positions` positions, a row every `row` bytes.
 - indices: the numbers below `n` as uint32, one every 32 bytes.
+- numbers: `values` as uint32, one after another.
 - fill: `bytes` bytes of `value`.
 """
 
@@ -27,7 +31,7 @@ from tapeout.compiler.weights import Loader, Source
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import Tensor
 from tapeout.model.rope import Rope
-from tapeout.numerics import fp32
+from tapeout.numerics import fast, fp32
 from tapeout.numerics.formats import BLOCK, FORMATS, Mx
 
 U8 = NDArray[np.uint8]
@@ -87,6 +91,16 @@ class _Maker:
         start, stop, by = o["rows"]
         for e in range(experts):
             self.put(memory[e * o["stride"] :], whole.mx(e)[start:stop:by], o)
+
+    def latent(self, memory: U8, pack: Pack) -> None:
+        """See the module."""
+        o = pack.options
+        values = self.loader.matrix(self.tensors[pack.tensors[0]])
+        values = values.reshape(o["heads"], o["nope"] + o["value"], -1)
+        part = values[:, : o["nope"]].swapaxes(1, 2) if o["part"] == "key" else values[:, o["nope"] :]
+        whole = fast.prepare(np.ascontiguousarray(part), FORMATS[o["format"]])
+        for h in range(o["heads"]):
+            self.put(memory[h * o["stride"] :], whole.mx(h), o)
 
     def put(self, memory: U8, w: Mx, o: Any) -> None:
         """One matrix as chunks at the start of `memory`."""
@@ -159,3 +173,8 @@ class _Maker:
         wide = np.zeros((n, 8), "<u4")
         wide[:, 0] = np.arange(n)
         memory[: 32 * n] = wide.reshape(-1).view(np.uint8)
+
+    def numbers(self, memory: U8, pack: Pack) -> None:
+        """See the module."""
+        values = np.array(pack.options["values"], "<u4")
+        memory[: values.nbytes] = values.view(np.uint8)

@@ -19,7 +19,7 @@ from tapeout.compiler.builder import Builder
 from tapeout.compiler.check import check
 from tapeout.compiler.emit import Code, emit
 from tapeout.compiler.ir import EXPERTS, VECTORS, WEIGHTS, Area, Item, named, spans, walk
-from tapeout.compiler.lower.attention import slot_layout
+from tapeout.compiler.lower.cached import kept
 from tapeout.compiler.lower.context import Context, Step
 from tapeout.compiler.lower.entry import lower
 from tapeout.compiler.memory import Memory
@@ -27,7 +27,7 @@ from tapeout.compiler.order import Ring, order
 from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, Region, as_code, identity
 from tapeout.compiler.synchronise import synchronise
 from tapeout.errors import DoesNotHold, InputError, Phrase
-from tapeout.model.architecture import GroupedQueryAttention, Model
+from tapeout.model.architecture import GroupedQueryAttention, LatentAttention, Model
 from tapeout.numerics.plan import PRESETS, FormatPlan
 from tapeout.numerics.schedule import Schedule
 
@@ -55,6 +55,7 @@ SHARES = (
 TRIED = 8000  # items of an entry beyond which only the first is tried
 RESTING = 3  # work buffers may take this part of the scratchpad to keep apart what follows one another
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
+CHUNK = 192 << 10  # and at most so many bytes, which hide the latency of memory many times over
 
 
 @dataclass
@@ -77,7 +78,7 @@ def compile(
 ) -> Program:
     """A program that runs `model` on one core of `chip`.
 
-    `context`: positions that a sequence can have (the model's; less where the memory is too small for that).
+    `context`: positions that a sequence can have (the model's, or those up to which its attention is dense).
     `slots`: sequences that can be at work. `prefill`: tokens of the entries for prompts; the largest of `PREFILL` that
     the scratchpad holds if not given. `batches`: sequences of
     the entries that decode several at a time. Raises InputError for what the chip cannot run, before anything runs.
@@ -87,15 +88,19 @@ def compile(
     chosen = PRESETS[plan] if isinstance(plan, str) else plan
     g = Geometry.of(chip.core)
     _possible(model, chip, chosen, g)
-    positions = context or model.context
-    if not 0 < positions <= model.context:
-        raise InputError("context", "", positions, f"1 to {model.context} positions")
+    longest = _longest(model)
+    positions = context or longest
+    if not 0 < positions <= longest:
+        beyond = "" if longest == model.context else ": beyond it attention is sparse, which is not compiled"
+        raise InputError("context", "", positions, f"1 to {longest} positions{beyond}")
     sizes = [[n] for n in PREFILL] + [[]] if prefill is None else [list(prefill)]
     for i, chunk in enumerate(sizes):
         steps = [Step(1, 1), *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
         capacity = round_up(positions + max(s.tokens for s in steps) + 128, 128)
-        cache, slot_bytes = _cache(model, capacity)
-        memory = Memory(model, chosen, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
+        cache, slot_bytes = kept(model, capacity)
+        memory = Memory(
+            model, chosen, g, tiles=g.tiles, chunk_bytes=min(max(g.pad_bytes // SHARE, 4096), CHUNK)
+        )
         _fixed(memory, model, steps, slots, slot_bytes)
         _fits(memory, chip, slots, slot_bytes, positions)
         schedule = Schedule()
@@ -137,17 +142,16 @@ def _possible(model: Model, chip: ChipSpec, plan: FormatPlan, g: Geometry) -> No
         raise InputError(model.name, "hidden_size", model.hidden, "a multiple of 32 for a compiled program")
 
 
-def _cache(model: Model, capacity: int) -> tuple[list[tuple[CacheTensor, CacheTensor]], int]:
-    found, at = [], 0
-    for i, layer in enumerate(model.layers):
-        a = layer.attention
-        if not isinstance(a, GroupedQueryAttention):
-            raise InputError(
-                model.name, f"layer {i}", Phrase(a.kind), "grouped-query attention: no other is compiled"
-            )
-        keys, values, at = slot_layout(a.kv_heads, a.head_dim, a.head_dim, capacity, at)
-        found.append((keys, values))
-    return found, round_up(at, 4096)
+def _longest(model: Model) -> int:
+    """Positions that a sequence can have: up to where an indexer would start to leave some out."""
+    latent = [a for layer in model.layers if isinstance(a := layer.attention, LatentAttention)]
+    return min([model.context, *(a.index_topk for a in latent if a.index_topk)])
+
+
+def _cuts(model: Model) -> tuple[int, ...]:
+    """Sizes of the chunks that attention keeps to."""
+    attentions = [a for layer in model.layers if isinstance(a := layer.attention, GroupedQueryAttention)]
+    return tuple(sorted({a.chunk for a in attentions if a.chunk is not None}))
 
 
 def _fixed(memory: Memory, model: Model, steps: list[Step], slots: int, slot_bytes: int) -> None:
@@ -192,6 +196,10 @@ def _one(
     lower(c)
     check(b.items)
     top = allocate(b.items, 0, g.pad_bytes // RESTING)
+    try:
+        _rings(b.items, g, top, step, SHARES[0], where)
+    except _NoRoom:  # bytes next to each other in time, if need be
+        top = allocate(b.items, 0)
     shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
     tried = [order(b.items, g, _rings(b.items, g, top, step, share, where)) for share in shares]
     best = min(range(len(tried)), key=lambda i: tried[i][1].end)
@@ -283,5 +291,5 @@ def _assemble(
             for d in done
         ),
         cache=tuple(cache), context=context, slots=slots, slot_bytes=slot_bytes,
-        tensors=tuple(memory.used.values()), report=report,
+        tensors=tuple(memory.used.values()), cuts=_cuts(model), report=report,
     )  # fmt: skip

@@ -93,7 +93,7 @@ class Program:
     code. `cache[layer]`: where keys and values lie within a sequence's slot; slot s is at cache base + s·`slot_bytes`.
     `identity`: of the model (`identity`). `context`: positions that a sequence can have; `slots`: sequences at a
     time. `tensors`: those of the checkpoint
-    that the recipe takes.
+    that the recipe takes. `cuts`: no run's new tokens lie on both sides of a multiple of one of these positions.
     """
 
     model: str
@@ -113,6 +113,7 @@ class Program:
     slots: int
     slot_bytes: int
     tensors: tuple[Tensor, ...] = ()
+    cuts: tuple[int, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -210,6 +211,7 @@ def _header(p: Program) -> dict[str, Any]:
         "entries": [asdict(e) for e in p.entries],
         "cache": [[asdict(k), asdict(v)] for k, v in p.cache],
         "tensors": [asdict(x) for x in p.tensors],
+        "cuts": list(p.cuts),
     }  # fmt: skip
 
 
@@ -232,7 +234,8 @@ def _read(t: dict[str, Any], code: NDArray[Any], origin: NDArray[Any], path: Pat
         entries=tuple(Entry(**e) for e in t["entries"]),
         cache=tuple((_cache(k), _cache(v)) for k, v in t["cache"]),
         tensors=tuple(Tensor(**{**x, "shape": tuple(x["shape"])}) for x in t["tensors"]),
-        context=t["context"], slots=t["slots"], slot_bytes=t["slot_bytes"], report=t["report"],
+        context=t["context"], slots=t["slots"], slot_bytes=t["slot_bytes"], cuts=tuple(t.get("cuts", ())),
+        report=t["report"],
     )  # fmt: skip
 
 

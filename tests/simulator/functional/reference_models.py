@@ -61,6 +61,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "interleave_moe_layer_step": 2, "num_hidden_layers": 4, "attn_temperature_tuning": False, "use_qk_norm": True,
     }),
 }  # fmt: skip
+# more shapes of the same families, for what a compiled program does otherwise with them
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    # several sets of heads, whose codes are quantised each on its own
+    "deepseek_v3-many-heads": ("DeepseekV3Config", {
+        **DEEPSEEK, "num_attention_heads": 6, "num_key_value_heads": 6, "v_head_dim": 256, "num_hidden_layers": 2,
+    }),
+    # experts in groups of a whole row's alignment; all groups alike
+    "deepseek_v3-wide-groups": ("DeepseekV3Config", {
+        **DEEPSEEK, "n_routed_experts": 32, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 3,
+        "num_hidden_layers": 2,
+    }),
+    # chunks that are no power of two and not a multiple of a block
+    "llama4-odd-chunks": ("Llama4TextConfig", {
+        **FAMILIES["llama4"][1], "attention_chunk_size": 20, "num_experts_per_tok": 2, "num_hidden_layers": 2,
+    }),
+}  # fmt: skip
 
 
 def build(family: str, folder: Path, seed: int = 0) -> Any:
@@ -68,7 +84,7 @@ def build(family: str, folder: Path, seed: int = 0) -> Any:
     import torch
     import transformers
 
-    name, fields = FAMILIES[family]
+    name, fields = {**FAMILIES, **VARIANTS}[family]
     config = getattr(transformers, name)(**{**COMMON, **fields})
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config)

@@ -13,6 +13,7 @@ from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each
 from tapeout.compiler.program import CacheTensor
+from tapeout.errors import InputError
 from tapeout.numerics.attention import factor
 from tapeout.numerics.formats import BLOCK
 
@@ -24,7 +25,8 @@ NEVER = -(1 << 30)
 class Query:
     """What attends: queries of `tokens` tokens, for `kv` heads of keys from head `first` on, `group` query heads for
     each. `rows` are quantised queries [kv][token][group]. `sinks`: a logit in units of log2 for each of those
-    rows, 32 bytes apart; None without."""
+    rows, 32 bytes apart; None without. `chunk`: tokens attend within chunks of so many positions; all tokens are of one
+    (`Program.cuts`)."""
 
     rows: Rows
     tokens: int
@@ -34,6 +36,7 @@ class Query:
     scale: float
     window: int | None
     sinks: Ref | None
+    chunk: int | None = None
 
     @property
     def count(self) -> int:
@@ -107,12 +110,15 @@ def begin(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out:
     end = b.scalar("add", end, 1)
     low: Scalar | int = NEVER
     start: Scalar
-    if q.window is None:
-        start = b.constant(0)
-    else:
+    if q.chunk is not None:
+        low = _chunk(c, position, q.chunk)
+        start = b.scalar("and", low, ~31 & ((1 << 40) - 1))
+    elif q.window is not None:
         low = b.scalar("sub", position, q.window - 1)
         start = b.scalar("max", low, 0)
         start = b.scalar("and", start, ~31 & ((1 << 40) - 1))
+    else:
+        start = b.constant(0)
     after = b.scalar("shl", b.scalar("add", b.scalar("shr", start, shift), 1), shift)  # the next tile's first
     left = b.scalar("sub", b.scalar("shl", end, 5), after)
     trips = b.scalar("shr", b.scalar("max", b.scalar("add", left, tile - 1), 0), shift)
@@ -122,6 +128,24 @@ def begin(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out:
     _load_keys(c, q, s, layer, slot, first, keys)
     _load_values(c, q, s, layer, slot, first, values)
     return Begun(s, first, after, trips, end, low, high)
+
+
+def _chunk(c: Context, position: Scalar, chunk: int) -> Scalar:
+    """The first position of the chunk that a position is in."""
+    b, bits = c.builder, c.capacity.bit_length()
+    if chunk & (chunk - 1) == 0:
+        return b.scalar("and", position, -chunk & ((1 << 40) - 1))
+    # the sequencer does not divide: position·⌈2^s / chunk⌉ >> s is the quotient where s leaves room for every position
+    shift = bits + chunk.bit_length()
+    if 2 * bits + 1 > 47:
+        raise InputError(
+            c.model.name,
+            "attention_chunk_size",
+            chunk,
+            f"a power of two for sequences of {c.capacity} positions",
+        )
+    quotient = b.scalar("shr", b.scalar("mul", position, -(-(1 << shift) // chunk)), shift)
+    return b.scalar("mul", quotient, chunk)
 
 
 def attend(
@@ -184,11 +208,20 @@ def _tile(c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool) -
         )  # fmt: skip
 
     over("vmul", s.t, s.t, b=float(factor(q.scale)))
+    low = at.low
+    if q.chunk is not None and q.tokens > 1:
+        if q.chunk % BLOCK:  # one bound for all tokens; otherwise no block below it is there
+            everything = b.constant(1 << 30)
+            b.vector(
+                "vwindow", s.t.at, s.t.at, at.n, rows, tile * 4, tile * 4, most=tile, low=low, high=everything,
+                imm=0xFF800000, per=rows,
+            )  # fmt: skip
+        low = NEVER
     for h in range(q.kv if q.tokens > 1 else 1):  # with one token every row is of the same
         count = q.tokens * q.group if q.tokens > 1 else rows
         here = s.t.row(h * count)
         b.vector(
-            "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=at.low, high=at.high,
+            "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
             imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
         )  # fmt: skip
     over("vgreatest", s.g, s.t)
@@ -296,32 +329,3 @@ def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out:
                     x.at, x.scales, x.stride, w, ones, out.row(row).at + 4 * g * BLOCK, out.stride, at.blocks,
                     here, BLOCK // c.g.columns, "mxint8", b.bank(), most=c.tile // BLOCK,
                 )  # fmt: skip
-
-
-def slot_layout(
-    heads: int, dim: int, value_dim: int, capacity: int, at: int
-) -> tuple[CacheTensor, CacheTensor, int]:
-    """Keys and values of one layer from byte `at` of a slot, and the byte after them.
-
-    Keys lie block by block, so that the positions of a block are one run; values position by position, because
-    `transpose` reads rows; scales of both a run for each block.
-    """
-    kb, vb = -(-dim // BLOCK), -(-value_dim // BLOCK)
-    key_codes = at
-    key_scales = key_codes + heads * kb * capacity * BLOCK
-    value_codes = round_up(key_scales + heads * kb * capacity, 64)
-    value_scales = value_codes + heads * vb * capacity * BLOCK
-    end = round_up(value_scales + heads * vb * capacity, 64)
-    keys = CacheTensor(
-        heads,
-        kb,
-        key_codes,
-        key_scales,
-        (kb * capacity * BLOCK, capacity * BLOCK, BLOCK),
-        (kb * capacity, capacity, 1),
-    )
-    row = heads * vb * BLOCK
-    values = CacheTensor(
-        heads, vb, value_codes, value_scales, (vb * BLOCK, BLOCK, row), (vb * capacity, capacity, 1)
-    )
-    return keys, values, end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +117,14 @@ class Context:
         at = self.memory.vector(tensor, n, None, spread=spread, **options)
         return self.constants(at, n * spread, tensor.name if tensor else "zeros")
 
+    def numbers(self, values: Sequence[int]) -> Ref:
+        """A row of these numbers as uint32, loaded once for the whole entry."""
+        key, size = f"numbers {tuple(values)}", 4 * len(values)
+        if key not in self.tables:
+            self.tables[key] = self.work("numbers", size)
+            self.builder.load(self.tables[key], self.memory.numbers(values), size)
+        return self.tables[key]
+
     def constants(self, at: Mem, bytes: int, name: str) -> Ref:
         """Bytes of memory that never change, loaded ahead of their use."""
         buffer: Buffer = self.builder.buffer(name, bytes, VECTORS)
@@ -134,9 +142,13 @@ def each(
         c.builder.vector(name, out.at, a.at, a.n, rows, a.stride, out.stride, b, 0)
 
 
-def by_row(c: Context, name: str, out: Floats, a: Floats, rows: int, b: Floats) -> None:
+def by_row(
+    c: Context, name: str, out: Floats, a: Floats, rows: int, b: Floats, condition: int | None = None
+) -> None:  # fmt: skip
     """An instruction of two operands whose second is one element for each row."""
-    c.builder.vector(name, out.at, a.at, a.n, rows, a.stride, out.stride, b.at, b.stride, per_row=True)
+    c.builder.vector(
+        name, out.at, a.at, a.n, rows, a.stride, out.stride, b.at, b.stride, per_row=True, condition=condition
+    )
 
 
 def reduce(c: Context, name: str, a: Floats, rows: int, label: str) -> Floats:

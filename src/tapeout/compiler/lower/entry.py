@@ -5,18 +5,19 @@ from __future__ import annotations
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.host import LOGITS
 from tapeout.compiler.ir import Area, Mem, Ref
-from tapeout.compiler.lower.context import Context, Floats, each, quantise
+from tapeout.compiler.lower.cached import not_compiled
+from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
 from tapeout.compiler.lower.experts import mixture
 from tapeout.compiler.lower.feed_forward import dense
 from tapeout.compiler.lower.grouped_query import grouped_query
+from tapeout.compiler.lower.latent import latent
 from tapeout.compiler.lower.norm import rms_norm
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
-from tapeout.errors import InputError, Phrase
-from tapeout.model.architecture import Dense, GroupedQueryAttention, Tensor
+from tapeout.model.architecture import Attention, Dense, GroupedQueryAttention, LatentAttention, Tensor
 from tapeout.numerics.formats import SCALE_BIAS
 
-INDICES = 64  # of the table of small numbers: the most experts a token takes
+INDICES = 64  # of the table of small numbers: the most experts, or groups of them, that a token takes
 PIECE = 1024  # logits worked on at a time, at least
 
 
@@ -30,14 +31,7 @@ def lower(c: Context) -> None:
         c.builder.of(i, "input_norm")
         h = rms_norm(c, x, rows, names["input_layernorm.weight"])
         q = quantise(c, h, rows, "normalised codes")
-        if not isinstance(layer.attention, GroupedQueryAttention):
-            raise InputError(
-                c.model.name,
-                f"layer {i}",
-                Phrase(layer.attention.kind),
-                "grouped-query attention: no other is compiled",
-            )
-        y = grouped_query(c, q, i, layer.attention)
+        y = _mix(c, q, i, layer.attention)
         if layer.post_norms:
             c.builder.of(i, "post_attention_norm")
             y = rms_norm(c, y, rows, names["post_attention_layernorm.weight"], y)
@@ -59,6 +53,15 @@ def lower(c: Context) -> None:
     _head(c, x)
 
 
+def _mix(c: Context, x: Rows, layer: int, a: Attention) -> Floats:
+    """Attention of the kind that the layer has."""
+    if isinstance(a, GroupedQueryAttention):
+        return grouped_query(c, x, layer, a)
+    if isinstance(a, LatentAttention):
+        return latent(c, x, layer, a)
+    raise not_compiled(c.model, layer)
+
+
 def _start(c: Context) -> None:
     """Arguments, and constants that every layer uses."""
     b, step = c.builder, c.step
@@ -66,8 +69,8 @@ def _start(c: Context) -> None:
     ones = c.memory.fill(SCALE_BIAS, 512)
     c.tables["ones"] = c.work("ones", 512)
     b.load(c.tables["ones"], ones, 512)
-    if c.model.experts_per_token:
-        k = c.model.experts_per_token
+    if c.model.mixture is not None:
+        k = max(c.model.experts_per_token, c.model.mixture.topk_groups)
         at = c.memory.indices(INDICES)
         c.tables["indices"] = c.work("indices", 32 * k)
         b.load(c.tables["indices"], at, 32 * k)

@@ -13,9 +13,10 @@ from __future__ import annotations
 from tapeout.chip.isa.geometry import power_of_two, round_up
 from tapeout.compiler.ir import Area, Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
-from tapeout.compiler.lower.experts import Record, record
+from tapeout.compiler.lower.experts import Record, record, scaled
 from tapeout.compiler.lower.gated import gated
 from tapeout.compiler.lower.product import LOAD_BYTES, groups, room
+from tapeout.compiler.lower.routing import spread
 from tapeout.compiler.memory import Chunk, Matrix
 from tapeout.errors import InputError
 from tapeout.model.architecture import MixtureOfExperts
@@ -24,7 +25,9 @@ MOST = 64  # pairs of an expert that one `vtopk` lists
 SMALLEST = 2.0**-149
 
 
-def by_expert(c: Context, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats) -> Floats:
+def by_expert(
+    c: Context, h: Floats, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats
+) -> Floats:
     """The weighted sum of the chosen experts' outputs for every token: FP32 rows."""
     b, tokens, k = c.builder, c.step.rows, part.experts_per_token
     pairs, n = tokens * k, c.model.hidden
@@ -37,17 +40,17 @@ def by_expert(c: Context, x: Rows, layer: int, part: MixtureOfExperts, index: Re
     lists = c.memory.once("pair lists", lambda: c.memory.room("spill", 4 * pairs))
     inputs = c.memory.once("pair inputs", lambda: c.memory.room("spill", x.stride * pairs))
     outputs = c.memory.once("pair outputs", lambda: c.memory.room("spill", wide * pairs))
-    chosen = _lay_out(c, x, index, area, lists, inputs, pairs)
+    each_input = [scaled(c, h, weights, j) for j in range(k)] if part.scale_input else [x] * k
+    chosen = _lay_out(c, each_input, index, area, lists, inputs, pairs)
     for expert in range(part.experts):
         _expert(c, layer, r, part, expert, chosen, area, inputs, outputs, x, pairs, wide)
     b.of(layer, "combine")
     y: Floats | None = None
     for j in range(k):
-        w = c.floats("spread weights", tokens, 1)
-        b.vector("vtake", w.at, weights.at, 1, tokens, weights.stride, 32, c.tables["indices"] + 32 * j, 0)
         z = c.floats("expert outputs", tokens, n)
         b.load(z.at, outputs + j * wide, 4 * n, tokens, k * wide, 1, 0, z.stride, tokens * z.stride, area)
-        by_row(c, "vmul", z, z, tokens, w)
+        if not part.scale_input:
+            by_row(c, "vmul", z, z, tokens, spread(c, weights, j))
         if y is None:
             y = z
         else:
@@ -56,13 +59,15 @@ def by_expert(c: Context, x: Rows, layer: int, part: MixtureOfExperts, index: Re
     return y
 
 
-def _lay_out(c: Context, x: Rows, index: Ref, area: Area, lists: Mem, inputs: Mem, pairs: int) -> Floats:
+def _lay_out(
+    c: Context, each_input: list[Rows], index: Ref, area: Area, lists: Mem, inputs: Mem, pairs: int
+) -> Floats:
     """Every pair's activations in memory, and the experts of all pairs as one row of uint32."""
     b, tokens = c.builder, c.step.rows
     k = pairs // tokens
     stride = round_up(4 * k, 32)
     b.store(index, lists, 4 * k, tokens, 4 * k, 1, 0, stride, (tokens - 1) * stride + 4 * k, area)
-    for j in range(k):
+    for j, x in enumerate(each_input):
         b.store(
             x.at,
             inputs + j * x.stride,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tapeout.compiler.ir import Mem, Ref, Scalar
+from tapeout.compiler.ir import Mem, Ref
 from tapeout.compiler.lower.attention import Begun, Query, attend, begin
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
+from tapeout.compiler.lower.heads import Heads, cache, turn
 from tapeout.compiler.lower.norm import rms_norm, weight_of
 from tapeout.compiler.lower.product import product, room
-from tapeout.compiler.program import CacheTensor
-from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, Tensor
-from tapeout.model.rope import Rope
 from tapeout.numerics import vector
 from tapeout.numerics.formats import BLOCK
 
@@ -29,24 +27,20 @@ def biased(c: Context, y: Floats, rows: int, bias: Tensor | None) -> None:
 
 def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> Floats:
     """Normalised inputs → the attention's output, FP32 rows."""
-    if a.chunk is not None:
-        raise InputError(
-            c.model.name, f"layer {layer}", Phrase("attention in chunks"), "full or windowed attention"
-        )
     names, rows, b = c.names(layer), c.step.rows, c.builder
     dim, group = a.head_dim, a.heads // a.kv_heads
     step = 2 * dim if a.output_gate else dim  # behind each head of q its gate, if there is one
     q, k, v = (
-        _Heads(c.floats(p, rows, count * width, room(c, count * width)), 0, count, dim, width)
+        Heads(c.floats(p, rows, count * width, room(c, count * width)), 0, count, dim, width)
         for p, count, width in (("q", a.heads, step), ("k", a.kv_heads, dim), ("v", a.kv_heads, dim))
     )
 
-    def project(heads: _Heads, p: str) -> None:
+    def project(heads: Heads, p: str) -> None:
         b.of(layer, "qkv")
         matrix = c.memory.matrix(names[f"self_attn.{p}_proj.weight"], "attention")
         product(c, x, rows, matrix, heads.x)
 
-    def finish(heads: _Heads, p: str) -> None:
+    def finish(heads: Heads, p: str) -> None:
         b.of(layer, "qkv")
         biased(c, heads.x, rows, names.get(f"self_attn.{p}_proj.bias"))
         if p == "v":
@@ -56,7 +50,7 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
             _normalise(c, heads, rows, names.get(f"self_attn.{p}_norm.weight"), a.qk_norm)
         if a.rope is not None:
             b.of(layer, "rope")
-            rotate(c, heads, rows, a.rope)
+            turn(c, heads, heads, rows, a.rope)
             if a.qk_norm == "l2":
                 _normalise(c, heads, rows, None, "head")
 
@@ -80,8 +74,8 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
     go()
     if a.output_gate:
         b.of(layer, "gate")
-        gates = _Heads(q.x, dim, a.heads, dim, q.step)
-        outputs = _Heads(y, 0, a.heads, dim, dim)
+        gates = Heads(q.x, dim, a.heads, dim, q.step)
+        outputs = Heads(y, 0, a.heads, dim, dim)
         for (gate, count), (o, _) in zip(gates.each(rows), outputs.each(rows), strict=True):
             each(c, "vsigmoid", gate, gate, count)
             each(c, "vmul", o, o, count, gate)
@@ -93,28 +87,7 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
     return result
 
 
-class _Heads:
-    """Heads within FP32 rows: `count` of `dim` elements, `step` elements apart, from element `start` on."""
-
-    def __init__(self, x: Floats, start: int, count: int, dim: int, step: int) -> None:
-        self.x, self.start, self.count, self.dim, self.step = x, start, count, dim, step
-
-    def of(self, row: int, offset: int = 0) -> Floats:
-        """All heads of one token as rows; elements from `offset` on of each."""
-        return Floats(self.x.at + row * self.x.stride + 4 * (self.start + offset), self.dim, 4 * self.step)
-
-    def head(self, h: int) -> Floats:
-        """One head of all tokens as rows."""
-        return Floats(self.x.at + 4 * (self.start + h * self.step), self.dim, self.x.stride)
-
-    def each(self, rows: int) -> list[tuple[Floats, int]]:
-        """As few sets of evenly spaced rows as cover all heads of all tokens."""
-        if rows == 1:
-            return [(self.of(0), self.count)]
-        return [(self.head(h), rows) for h in range(self.count)]
-
-
-def _normalise(c: Context, heads: _Heads, rows: int, weight: Tensor | None, kind: str) -> None:
+def _normalise(c: Context, heads: Heads, rows: int, weight: Tensor | None, kind: str) -> None:
     if kind == "full":
         whole = Floats(heads.of(0).at, heads.count * heads.dim, heads.x.stride)
         rms_norm(c, whole, rows, weight, whole)
@@ -132,80 +105,7 @@ def _normalise(c: Context, heads: _Heads, rows: int, weight: Tensor | None, kind
             each(c, "vmul", x, x, count, scale)
 
 
-def rotate(c: Context, heads: _Heads, rows: int, rope: Rope) -> None:
-    """Rotary embedding of heads, in place."""
-    table, stride = _table(c, rope)
-    half = rope.rotary_dim // 2
-    for x, count in heads.each(rows):
-        c.builder.vector(
-            "vrope", x.at, x.at, x.n, count, x.stride, x.stride, table, 0 if rows == 1 else stride, half=half,
-            interleaved=int(rope.interleaved),
-        )  # fmt: skip
-
-
-def _table(c: Context, rope: Rope) -> tuple[Ref, int]:
-    """Cosines and sines of this step's positions: loaded once for all layers."""
-    key = f"rope {rope}"
-    at, row = c.memory.rotary(rope, c.capacity)
-    if key not in c.tables:
-        table = c.work("rotary table", row * c.step.rows)
-        for i, position in enumerate(c.positions):
-            offset = c.builder.scalar("mul", position, row)
-            c.builder.load(
-                table + i * row * c.step.tokens, Mem(at.region, at.offset, offset), row * c.step.tokens,
-                extent=row * c.step.tokens,
-            )  # fmt: skip
-        c.tables[key] = table
-    return c.tables[key], row
-
-
-def cache(c: Context, layer: int, k: _Heads, v: _Heads, rows: int) -> None:
-    """Quantise new keys and values and store them in the cache."""
-    for heads, place in ((k, c.cache[layer][0]), (v, c.cache[layer][1])):
-        q = c.rows("new cache", rows * heads.count, heads.dim)  # [token][head]
-        per = q.stride
-        for i, (x, count) in enumerate(heads.each(rows)):
-            at = q if rows == 1 else q.row(i)
-            stride = per if rows == 1 else heads.count * per
-            c.builder.vector(
-                "vquantise", at.at, x.at, x.n, count, x.stride, stride, at.scales, stride, format=1
-            )
-        for i, (position, slot) in enumerate(zip(c.positions, c.slots, strict=True)):
-            _store(c, layer, place, q.row(i * c.step.tokens * heads.count), heads.count, position, slot)
-
-
-def _store(
-    c: Context, layer: int, place: CacheTensor, q: Rows, heads: int, position: Scalar, slot: Scalar
-) -> None:  # fmt: skip
-    """Codes and scales of `tokens` tokens [token][head] to their places."""
-    b, tokens, area = c.builder, c.step.tokens, c.caches[layer]
-    token = heads * q.stride
-    last = (tokens - 1) * token
-    runs = [
-        # bytes of a run, runs of a head, bytes between them, the source, strides (head, token), offset in the cache
-        (place, q.at, place.code_strides, place.codes, BLOCK),
-        (place, q.scales, place.scale_strides, place.scales, 1),
-    ]
-    for t, source, (head, block, step), at, size in runs:
-        offset = b.scalar("add", slot, b.scalar("mul", position, step))
-        blocks = t.blocks
-        if block == size and blocks > 1:  # a head's blocks follow one another in memory: one run
-            size, blocks = size * blocks, 1
-        extent = last + token
-        if tokens == 1 and blocks <= heads:
-            for g in range(blocks):
-                b.store(source + g * size, Mem("cache", at + g * block, offset), size, heads, head, 1, 0, q.stride,
-                        (heads - 1) * q.stride + size, area)  # fmt: skip
-            continue
-        for h in range(heads):
-            for g in range(blocks) if tokens > 1 else [0]:
-                n0, s0, pitch = (tokens, step, token) if tokens > 1 else (blocks, block, size)
-                b.store(source + h * q.stride + g * size, Mem("cache", at + h * head + g * block, offset), size, n0, s0,
-                        1, 0, pitch, (n0 - 1) * pitch + size, area)  # fmt: skip
-        assert extent > 0
-
-
-def _quantise_queries(c: Context, q: _Heads, rows: int, group: int, out: Rows) -> None:
+def _quantise_queries(c: Context, q: Heads, rows: int, group: int, out: Rows) -> None:
     """Queries as [kv][token][group] (of all sequences: [sequence][kv][token][group]) to `out`."""
     b, tokens = c.builder, c.step.tokens
     for i in range(c.step.sequences):
@@ -248,7 +148,7 @@ def _attention_of_one(
     def query(i: int) -> tuple[Query, Floats]:
         own = Floats(y.row(i).at, dim, 4 * dim)
         out = own if wide == dim else c.floats("head outputs", a.heads, wide)
-        return Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at), out
+        return Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at, a.chunk), out
 
     def finish(i: int, q: Query, out: Floats, begun: Begun | None) -> None:
         attend(c, q, layer, c.positions[i], c.slots[i], out, begun)
@@ -281,7 +181,9 @@ def _attention_of_many(
         for kv in range(a.kv_heads):
             at = _sinks_of(c, sinks, kv, group, here) if sinks is not None else None
             out = c.floats("head outputs", here * group, wide)
-            q = Query(queries.row((kv * tokens + first) * group), here, kv, 1, group, scale, a.window, at)
+            q = Query(
+                queries.row((kv * tokens + first) * group), here, kv, 1, group, scale, a.window, at, a.chunk
+            )
             attend(c, q, layer, position, c.slots[0], out)
             for h in range(group):  # rows of the block [token][group] to their places in the tokens' rows
                 source = Floats(out.at + h * out.stride, dim, group * out.stride)
@@ -311,4 +213,4 @@ def _sinks_of(c: Context, sinks: Tensor, kv: int, group: int, tokens: int) -> Re
     return c.constants(at, 32 * group * tokens, "sinks")
 
 
-__all__ = ["biased", "cache", "grouped_query", "rotate"]
+__all__ = ["biased", "grouped_query"]
