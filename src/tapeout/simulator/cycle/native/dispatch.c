@@ -8,10 +8,22 @@ bool vector_ready(const model *m);
 void load_start(model *m, const command *c);
 void store_start(model *m, const command *c);
 
-uint16_t available(const model *m) {
-    uint16_t some = 0;
-    for (int s = 0; s < SEMAPHORES; s++) some |= (uint16_t)(m->dispatch.tokens[s] > 0) << s;
-    return some;
+uint16_t available(const model *m) { return m->dispatch.some; }
+
+void give(model *m, uint16_t signal, int engine) {
+    dispatcher *d = &m->dispatch;
+    for (unsigned left = signal; left; left &= left - 1) {
+        int s = __builtin_ctz(left);
+        d->tokens[s]++;
+        d->giver[s] = (int8_t)engine;
+        d->given_at[s] = m->now;
+    }
+    d->changed |= signal != 0;
+}
+
+void take(model *m, uint16_t wait) {
+    for (unsigned left = wait; left; left &= left - 1) m->dispatch.tokens[__builtin_ctz(left)]--;
+    m->dispatch.changed |= wait != 0;
 }
 
 int last_giver(const model *m, uint16_t wait) {
@@ -71,7 +83,7 @@ void dispatch_clock(model *m) {
             int giver = last_giver(m, wait);
             m->totals->reasons[e][SEMAPHORE_WAIT + giver] += q->blocked;
             q->blocked = 0;
-            for (int s = 0; s < SEMAPHORES; s++) d->tokens[s] -= wait >> s & 1;
+            take(m, wait);
             q->held = true;
             record *r = record_at(m, q->queue[q->first].entry);
             if (r) {
@@ -84,12 +96,7 @@ void dispatch_clock(model *m) {
             command *c = &q->flying[q->flying_first];
             record *r = record_at(m, c->entry);
             if (r) r->done = m->now + 1;
-            for (int s = 0; s < SEMAPHORES; s++)
-                if (c->signal >> s & 1) {
-                    d->tokens[s]++;
-                    d->giver[s] = (int8_t)e;
-                    d->given_at[s] = m->now;
-                }
+            give(m, c->signal, e);
             q->flying_first = (q->flying_first + 1) % IN_FLIGHT;
             q->in_flight--;
         }
@@ -103,12 +110,18 @@ void dispatch_clock(model *m) {
             q->head_since = m->now + 1;
             q->held = false;
             begin(m, e, c);
+            m->awake[e] = true;
         }
-        m->moved |= q->able | q->done | q->fires;
+        if (q->able | q->done | q->fires) m->moved = m->awake[SEQUENCER] = true;
     }
-    for (int s = 0; s < SEMAPHORES; s++)
+    if (!d->changed) return;
+    d->changed = false;
+    d->some = 0;
+    for (int s = 0; s < SEMAPHORES; s++) {
+        d->some |= (uint16_t)(d->tokens[s] > 0) << s;
         if (d->tokens[s] > 63) {
             m->cause = 6;
             m->totals->end = TRAPPED;
         }
+    }
 }

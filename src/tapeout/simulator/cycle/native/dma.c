@@ -33,6 +33,13 @@ void load_offer(model *m) {
     else if (x->out_valid) port_ask(m, PORT_LOAD, x->out_word, true);
 }
 
+bool load_rests(const model *m) {
+    const loader *x = &m->load;
+    const addresser *a = &x->address;
+    return a->state == A_IDLE && !a->has && !x->count && !x->has && !x->out_valid && !x->out_ends &&
+           !x->array.leaving && !x->array.filled;
+}
+
 /* Rows into the transposer, words out of it (`chip.rtl.transpose_array`). */
 static void turner_settle(const loader *x, turner *t) {
     bool row = x->has && x->took.turns && x->took.last;
@@ -70,7 +77,7 @@ void load_settle(model *m) {
     x->out_free = !x->out_valid || (granted && !index_first);
     turner_settle(x, &x->array);
     bool row_free = x->array.row_ready || !x->took.last;
-    uint64_t end = x->took.pad % (uint64_t)m->s.word_bytes + (uint64_t)x->took.length;
+    uint64_t end = (x->took.pad & (uint64_t)(m->s.word_bytes - 1)) + (uint64_t)x->took.length;
     bool full = end == (uint64_t)m->s.word_bytes || x->took.last; /* others only join a word */
     x->free_ = !x->has || (x->took.turns ? row_free : (x->out_free || !full) && !x->array.busy);
     piece *head = &x->pieces[x->first];
@@ -95,7 +102,7 @@ void load_clock(model *m) {
     if (x->out_free) {
         bool goes = x->has && !x->took.turns && !t->busy;
         piece *p = &x->took;
-        uint64_t word = (uint64_t)m->s.word_bytes, within = p->pad % word;
+        uint64_t word = (uint64_t)m->s.word_bytes, within = p->pad & (word - 1);
         bool full = within + (uint64_t)p->length == word || p->last;
         if (x->out_valid || goes || x->out_ends) m->moved = true;
         x->out_valid = goes && full && p->length;
@@ -131,6 +138,12 @@ void load_clock(model *m) {
 /* Stores. */
 
 void store_start(model *m, const command *c) { address_start(m, &m->store.address, c, false); }
+
+bool store_rests(const model *m) {
+    const storer *x = &m->store;
+    const addresser *a = &x->address;
+    return a->state == A_IDLE && !a->has && !x->count && !x->has && !x->out_valid && !x->ends_count;
+}
 
 void store_offer(model *m) {
     storer *x = &m->store;

@@ -24,8 +24,8 @@ void address_offer(model *m, addresser *x, bool empty) {
     x->asks_index = x->state == A_INDEX && m->now >= x->at && !x->has && (empty || !x->fresh);
     if (!x->has) return;
     const run *r = &x->now;
-    uint64_t to_port = (uint64_t)s->port_bytes - r->memory % (uint64_t)s->port_bytes;
-    uint64_t to_word = (uint64_t)s->word_bytes - r->pad % (uint64_t)s->word_bytes;
+    uint64_t to_port = (uint64_t)s->port_bytes - (r->memory & (uint64_t)(s->port_bytes - 1));
+    uint64_t to_word = (uint64_t)s->word_bytes - (r->pad & (uint64_t)(s->word_bytes - 1));
     uint64_t least = to_port < to_word ? to_port : to_word;
     bool ends_run = r->nothing || r->size <= least;
     x->piece = (piece){r->memory, r->pad, r->nothing ? 0 : (int32_t)(ends_run ? r->size : least), x->first, ends_run,

@@ -13,7 +13,9 @@ bool matrix_new(model *m) {
         x->writer.pitch[k] = (uint64_t)s->pitch[k];
     }
     x->codes.line = (uint64_t)(s->word_bytes * m->ports[matrix_port(WEIGHTS)].words);
+    x->codes.line_shift = __builtin_ctzll(x->codes.line);
     x->scales.line = (uint64_t)(s->word_bytes * m->ports[matrix_port(SCALES)].words);
+    x->scales.line_shift = __builtin_ctzll(x->scales.line);
     x->writer.line = (uint64_t)(s->word_bytes * m->ports[matrix_port(RESULTS)].words);
     x->rows.fresh = x->codes.fresh = x->codes.first = x->scales.fresh = x->scales.first = x->writer.fresh = true;
     for (int i = 0; i < 4; i++) x->history[i].at = -100;
@@ -150,6 +152,16 @@ static void drain_clock(model *m, struct matrix *x) {
         m->moved = true;
     }
     if (x->requests_count) later(m, x->requests[x->requests_first].at);
+}
+
+static bool weights_rest(const weights *x) { return !x->before.count && !x->behind.count && !x->out; }
+
+bool matrix_rests(const model *m) {
+    const struct matrix *x = m->matrix;
+    const results *r = &x->writer;
+    return !x->phase && !x->rows.waiting.count && !x->rows.items.count && !x->rows.out && weights_rest(&x->codes) &&
+           weights_rest(&x->scales) && !x->commands.count && !x->full[0] && !x->full[1] && !x->requests_count &&
+           !x->drain_count && !x->out && !r->waiting.count && !r->flush && !r->out && !r->ended;
 }
 
 static void entrance_clock(model *m, struct matrix *x) {

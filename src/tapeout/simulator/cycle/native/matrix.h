@@ -39,6 +39,7 @@ typedef struct {                                /* `matrix_weights` */
     bool fresh, first, out;                     /* out: a unit is on offer */
     int64_t may;
     uint64_t asked, went, line, unit[2];        /* line: bytes of an access; unit: bytes by format */
+    int line_shift;
     bool request, take, last, taken;            /* of this cycle */
 } weights;
 

@@ -3,7 +3,7 @@
 
 /* Activations: an item a cycle, with a request where the row's last word does not have the block. */
 
-static const int ITEM_BYTES[2] = {32, 1};
+enum { BLOCK = 32 };
 
 void rows_offer(model *m, activations *x) {
     x->ask[0] = x->ask[1] = false;
@@ -11,7 +11,7 @@ void rows_offer(model *m, activations *x) {
     const work *w = &QUEUE_HEAD(x->waiting);
     for (int n = 0; n < 2; n++) {
         if (x->fresh) x->at[n] = x->top[n] = n ? w->ascale : w->a;
-        uint64_t lane = x->at[n] % (uint64_t)m->s.word_bytes / (uint64_t)ITEM_BYTES[n];
+        uint64_t lane = (x->at[n] & (uint64_t)(m->s.word_bytes - 1)) / (n ? 1 : BLOCK);
         x->ask[n] = x->step == 0 || lane < (uint64_t)w->groups; /* the row's last block was `groups` before */
         if (x->items.count < ITEMS && x->ask[n] && !x->sent[n]) port_ask(m, matrix_port(CODES + n), x->at[n], false);
     }
@@ -46,7 +46,7 @@ void rows_clock(model *m, activations *x) {
     bool ends = ends_step && x->step == w->steps - 1;
     QUEUE_PUSH(x->items, ((item){{x->ask[0], x->ask[1]}}));
     for (int n = 0; n < 2; n++) {
-        uint64_t size = (uint64_t)ITEM_BYTES[n];
+        uint64_t size = n ? 1 : BLOCK;
         if (ends_step) x->at[n] = x->top[n] = x->top[n] + (uint64_t)w->groups * size;
         else x->at[n] += w->sa + (ends_group ? size : 0);
         x->sent[n] = false;
@@ -63,9 +63,9 @@ void rows_clock(model *m, activations *x) {
 void weights_offer(model *m, weights *x, int port) {
     x->request = x->before.count && (!x->fresh || (x->may && x->behind.count < WAITING));
     if (!x->request) return;
-    uint64_t line = x->fresh ? QUEUE_HEAD(x->before).at / x->line : x->asked;
+    uint64_t line = x->fresh ? QUEUE_HEAD(x->before).at >> x->line_shift : x->asked;
     x->asked = line;
-    port_ask(m, port, line * x->line, false);
+    port_ask(m, port, line << x->line_shift, false);
 }
 
 void weights_settle(model *m, weights *x, int port) {
@@ -73,7 +73,7 @@ void weights_settle(model *m, weights *x, int port) {
     x->take = x->behind.count && port_answers(m, port) && (!x->out || x->taken);
     uint64_t following = (x->first ? s->at : x->went) + x->unit[s->int8];
     x->last = following == s->end;
-    m->ports[port].taken = x->take && (x->last || following % x->line == 0);
+    m->ports[port].taken = x->take && (x->last || !(following & (x->line - 1)));
 }
 
 void weights_clock(model *m, weights *x, int port, bool start) {
@@ -89,7 +89,7 @@ void weights_clock(model *m, weights *x, int port, bool start) {
     x->may += start - begins;
     if (!go) return;
     const stretch asking = QUEUE_HEAD(x->before);
-    x->fresh = x->asked == (asking.end - 1) / x->line;
+    x->fresh = x->asked == (asking.end - 1) >> x->line_shift;
     x->asked++;
     if (begins) QUEUE_PUSH(x->behind, asking);
     if (x->fresh) QUEUE_POP(x->before);

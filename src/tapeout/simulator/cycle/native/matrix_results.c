@@ -21,7 +21,7 @@ void results_clock(model *m, struct matrix *x) {
     const work *w = &QUEUE_HEAD(r->waiting);
     bool last = x->out_last, ends_row = r->take && x->out_tile == w->tiles - 1;
     uint64_t at = r->fresh ? w->out : r->at, row = r->fresh ? w->out : r->row;
-    uint64_t span = at % r->line + r->pitch[w->int8];
+    uint64_t span = (at & (r->line - 1)) + r->pitch[w->int8];
     bool crosses = span > r->line, writes = r->take && (span >= r->line || ends_row);
     bool drained = r->take && last;
     m->moved |= r->out || flush || r->take || r->silent || r->written;
@@ -39,7 +39,7 @@ void results_clock(model *m, struct matrix *x) {
         if (ends_row) row += w->so;
         r->row = row;
         if (writes) {
-            r->out_at = at / r->line * r->line;
+            r->out_at = at & ~(r->line - 1);
             r->held_at = r->out_at + r->line;
             r->flush = crosses && ends_row;
         }

@@ -67,21 +67,21 @@ static int64_t answer_time(model *m, int id, uint64_t address) {
 
 static void append(model *m, answers *q, int64_t ready) {
     if (q->count == q->size) {
-        int64_t size = q->size ? 2 * q->size : 256;
+        int64_t size = q->size ? 2 * q->size : 256; /* a power of two */
         answer *more = malloc((size_t)size * sizeof(answer));
         if (!more) {
             m->totals->end = NO_MEMORY;
             return;
         }
-        for (int64_t i = 0; i < q->count; i++) more[i] = q->at[(q->first + i) % q->size];
+        for (int64_t i = 0; i < q->count; i++) more[i] = q->at[(q->first + i) & (q->size - 1)];
         free(q->at);
         *q = (answers){more, 0, q->count, size};
     }
-    q->at[(q->first + q->count++) % q->size].ready = ready;
+    q->at[(q->first + q->count++) & (q->size - 1)].ready = ready;
 }
 
 static void drop(answers *q) {
-    q->first = (q->first + 1) % q->size;
+    q->first = (q->first + 1) & (q->size - 1);
     q->count--;
 }
 

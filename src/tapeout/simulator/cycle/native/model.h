@@ -76,6 +76,7 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t ports, vector_port, port_words[MAX_PORTS], port_urgent[MAX_PORTS], port_answers[MAX_PORTS];
     int64_t vector_kind[32];   /* `enum kind_of_vector` of an opcode within the engine */
     int64_t vector_latency[10]; /* from operands to a result that can be written, by tap */
+    int64_t plain;             /* every block in every cycle: the definition; 0: those alone that can do something */
 } settings;
 
 typedef struct {               /* mirrored by `native.RECORD`: an instruction as it was executed */
@@ -162,6 +163,8 @@ typedef struct {
     int64_t tokens[SEMAPHORES], given_at[SEMAPHORES];
     int8_t giver[SEMAPHORES];
     queue queues[ENGINES];             /* 0 is not used */
+    uint16_t some;                     /* semaphores that have tokens */
+    bool changed;                      /* tokens were given or taken in this cycle */
 } dispatcher;
 
 typedef struct { uint64_t memory, pad; int32_t length; bool first, last, ends, turns; } piece;
@@ -230,7 +233,10 @@ typedef struct model {
     memory memory;
     port ports[MAX_PORTS];
     int port_count, others, other[MAX_PORTS]; /* others: not urgent */
+    uint32_t asking, open, urgent;     /* ports that ask in this cycle; that have reads under way; urgent ones */
+    int word_shift;                    /* log2 of a word's bytes */
     int64_t kept;                      /* cycles in which the turn stayed */
+    int64_t turn_at, turn;             /* the turn as it was when it was last needed */
     int store_port;
     fetcher fetch;
     sequencer sequencer;
@@ -240,6 +246,7 @@ typedef struct model {
     struct matrix *matrix;
     struct vector *vector;
     uint8_t why[ENGINES];              /* reason of this cycle */
+    bool awake[ENGINES];               /* something is under way in it or has come; the others cannot change anything */
     totals *totals;
     record *records;
     int64_t record_room;
@@ -260,11 +267,20 @@ static inline void later(model *m, int64_t t) {
 static inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* Why an engine that has nothing under way does nothing. */
+static inline uint8_t resting(const model *m, int e) { return m->dispatch.queues[e].in_flight ? FILL : QUEUE_WAIT; }
+
 static inline bool port_answers(const model *m, int k) {
     const port *p = &m->ports[k];
     return p->under_way && p->ready[p->first] <= m->now;
 }
-void port_ask(model *m, int k, uint64_t byte_address, bool write);
+static inline void port_ask(model *m, int k, uint64_t byte_address, bool write) {
+    port *p = &m->ports[k];
+    p->valid = true;
+    p->write = write;
+    p->address = byte_address >> m->word_shift;
+    m->asking |= 1u << k;
+}
 void scratchpad_offer(model *m);
 void scratchpad_clock(model *m);
 
@@ -283,6 +299,8 @@ void sequencer_clock(model *m);
 void dispatch_offer(model *m);
 void dispatch_clock(model *m);
 bool dispatch_idle(const model *m);
+void give(model *m, uint16_t signal, int engine);
+void take(model *m, uint16_t wait);
 
 bool dma_new(model *m);
 void dma_delete(model *m);
@@ -292,6 +310,8 @@ void load_clock(model *m);
 void store_offer(model *m);
 void store_settle(model *m);
 void store_clock(model *m);
+bool load_rests(const model *m);
+bool store_rests(const model *m);
 
 int64_t record_open(model *m, int engine, int32_t pc, int64_t queued);
 static inline record *record_at(model *m, int64_t entry) { return entry < 0 ? 0 : &m->records[entry]; }

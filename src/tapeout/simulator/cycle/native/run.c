@@ -9,11 +9,14 @@ void matrix_delete(model *m);
 void matrix_offer(model *m);
 void matrix_settle(model *m);
 void matrix_clock(model *m);
+bool matrix_rests(const model *m);
 bool vector_new(model *m);
 void vector_delete(model *m);
 void vector_offer(model *m);
 void vector_settle(model *m);
 void vector_clock(model *m);
+
+bool vector_rests(const model *m);
 
 /* What had been moved before a cycle. */
 typedef struct { int64_t fetch, load, store, matrix, vector; } beats;
@@ -123,27 +126,60 @@ static void attribute(model *m, const beats *before, int64_t span) {
     at[ROW_BEATS] += m->row_beats;
 }
 
-static void cycle(model *m) {
-    memory_offer(m);
-    fetch_offer(m);
-    sequencer_offer(m);
-    dispatch_offer(m);
-    load_offer(m);
-    store_offer(m);
-    matrix_offer(m);
-    vector_offer(m);
-    scratchpad_offer(m);
-    load_settle(m);
-    store_settle(m);
-    matrix_settle(m);
-    vector_settle(m);
+/* The sequencer has nothing to do until an engine gives a token or takes a command. */
+static bool sequencer_rests(const model *m) {
+    const sequencer *q = &m->sequencer;
+    return (q->state == READY || q->state == EXECUTE) && m->now >= q->at && !m->fetch.flying;
+}
 
-    fetch_clock(m);
-    sequencer_clock(m);
-    load_clock(m);
-    store_clock(m);
-    matrix_clock(m);
-    vector_clock(m);
+/* A cycle. Blocks with nothing under way are left out: they would not change anything. */
+static void cycle(model *m) {
+    bool *on = m->awake;
+    if (m->s.plain)
+        for (int e = 0; e < ENGINES; e++) on[e] = true;
+    bool steers = on[SEQUENCER];
+    memory_offer(m);
+    if (steers) {
+        fetch_offer(m);
+        sequencer_offer(m);
+    } else m->fetch_fires = m->sequencer.takes_tokens = m->sequencer.finishes = false;
+    dispatch_offer(m);
+    if (on[LOAD]) load_offer(m);
+    if (on[STORE]) store_offer(m);
+    if (on[MATRIX]) matrix_offer(m);
+    if (on[VECTOR]) vector_offer(m);
+    scratchpad_offer(m);
+    if (on[LOAD]) load_settle(m);
+    if (on[STORE]) store_settle(m);
+    if (on[MATRIX]) matrix_settle(m);
+    if (on[VECTOR]) vector_settle(m);
+
+    bool before = m->moved;
+    if (steers) {
+        m->moved = false;
+        fetch_clock(m);
+        sequencer_clock(m);
+        on[SEQUENCER] = m->moved || !sequencer_rests(m);
+        m->moved |= before;
+    }
+    for (int e = LOAD; e < ENGINES; e++)
+        if (!on[e]) m->why[e] = resting(m, e);
+    if (on[LOAD]) {
+        load_clock(m);
+        on[LOAD] = !load_rests(m);
+    }
+    if (on[STORE]) {
+        store_clock(m);
+        on[STORE] = !store_rests(m);
+    }
+    if (on[MATRIX]) {
+        matrix_clock(m);
+        on[MATRIX] = !matrix_rests(m);
+    }
+    if (on[VECTOR]) {
+        vector_clock(m);
+        on[VECTOR] = !vector_rests(m);
+    }
     dispatch_clock(m);
     scratchpad_clock(m);
     memory_clock(m);
@@ -152,6 +188,7 @@ static void cycle(model *m) {
 static void execute(model *m) {
     totals *t = m->totals;
     sequencer_start(m);
+    m->awake[SEQUENCER] = true;
     t->end = -1;
     while (t->end < 0) {
         beats before = {t->fetch_beats, t->load_beats, t->store_beats, t->matrix_beats, t->vector_beats};
@@ -195,12 +232,14 @@ EXPORT model *cycle_run(const settings *s, const uint64_t *program, const uint8_
     m->pad = calloc((size_t)s->pad_bytes / 8 + 1, 8);
     m->port_count = (int)s->ports;
     m->store_port = m->port_count - 1;
+    m->word_shift = __builtin_ctzll((uint64_t)s->word_bytes);
     for (int k = 0; k < m->port_count; k++) {
         port *p = &m->ports[k];
         p->words = (int)s->port_words[k];
         p->urgent = s->port_urgent[k] != 0;
         p->credit = (int)s->port_answers[k];
-        if (!p->urgent) m->other[m->others++] = k;
+        if (p->urgent) m->urgent |= 1u << k;
+        else m->other[m->others++] = k;
     }
     if (m->pad && memory_new(m) && dma_new(m) && matrix_new(m) && vector_new(m)) execute(m);
     else t->end = NO_MEMORY;

@@ -2,48 +2,62 @@
  * (`chip.rtl.scratchpad`). */
 #include "model.h"
 
-void port_ask(model *m, int k, uint64_t byte_address, bool write) {
-    port *p = &m->ports[k];
-    p->valid = true;
-    p->write = write;
-    p->address = byte_address / (uint64_t)m->s.word_bytes;
+enum { MOST_BANKS = 1024 }; /* of a ChipSpec */
+
+/* Whether the banks from `first` on are free; they are not after this. */
+static bool take_banks(uint64_t *busy, int64_t first, int64_t words) {
+    if (words <= 64) { /* a power of two, aligned: all in one element */
+        uint64_t bits = (words == 64 ? ~0ULL : (1ULL << words) - 1) << (first & 63);
+        bool clash = (busy[first >> 6] & bits) != 0;
+        busy[first >> 6] |= bits;
+        return !clash;
+    }
+    bool clash = false;
+    for (int64_t i = first >> 6; i < (first + words) >> 6; i++) {
+        clash |= busy[i] != 0;
+        busy[i] = ~0ULL;
+    }
+    return !clash;
 }
 
-static void grant(model *m, port *p, uint64_t *busy) {
-    if (!p->valid || (!p->write && !p->credit)) return;
+static void grant(const model *m, port *p, uint64_t *busy) {
+    if (!p->write && !p->credit) return;
     int64_t banks = m->s.banks, words = at_most(p->words, banks);
-    int64_t first = (int64_t)(p->address % (uint64_t)banks) / words * words;
-    bool clash = false;
-    for (int64_t b = first; b < first + words; b++) {
-        uint64_t bit = 1ULL << (b & 63);
-        clash |= (busy[b >> 6] & bit) != 0;
-        busy[b >> 6] |= bit; /* a port that loses keeps its banks from those behind it */
-    }
-    p->granted = !clash;
+    /* a port that loses keeps its banks from those behind it */
+    p->granted = take_banks(busy, (int64_t)(p->address & (uint64_t)(banks - 1)) & ~(words - 1), words);
+}
+
+/* The turn goes on by one a cycle, but for those in which its port waited for an urgent one. */
+static int64_t turn_of(model *m) {
+    int64_t n = 2 * m->others, at = m->now - m->kept + m->s.phase, by = at - m->turn_at;
+    m->turn_at = at;
+    m->turn = by >= 0 && by < n ? m->turn + by - (m->turn + by >= n ? n : 0) : at % n;
+    return m->turn;
 }
 
 void scratchpad_offer(model *m) {
-    int asking = 0;
-    for (int k = 0; k < m->port_count; k++) {
-        m->ports[k].granted = false;
-        asking += m->ports[k].valid;
+    if (!m->asking) return;
+    int64_t n = m->others, turn = turn_of(m);
+    uint64_t busy[MOST_BANKS / 64];
+    for (int64_t i = 0; i < (m->s.banks + 63) / 64; i++) busy[i] = 0;
+    for (uint32_t left = m->asking & m->urgent; left; left &= left - 1)
+        grant(m, &m->ports[__builtin_ctz(left)], busy);
+    uint32_t left = m->asking & ~m->urgent;
+    for (int64_t i = 0; left && i < n; i++) {
+        int64_t at = turn < n ? turn + i : turn - i;
+        if (at >= n) at -= n;
+        int k = m->other[at];
+        if (!(left >> k & 1)) continue;
+        left &= ~(1u << k);
+        grant(m, &m->ports[k], busy);
     }
-    /* the turn goes on by one a cycle, but for those in which its port waited for an urgent one */
-    int64_t n = m->others, turn = (m->now - m->kept + m->s.phase) % (2 * n);
-    if (!asking) return;
-    uint64_t busy[16] = {0}; /* a ChipSpec has at most 1024 banks */
-    for (int k = 0; k < m->port_count; k++)
-        if (m->ports[k].urgent) grant(m, &m->ports[k], busy);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t k = turn < n ? turn + i : turn - i;
-        grant(m, &m->ports[m->other[(k + 2 * n) % n]], busy);
-    }
-    port *first = &m->ports[m->other[turn % n]];
-    if (n < m->port_count && first->valid && (first->write || first->credit) && !first->granted) m->kept++;
+    port *first = &m->ports[m->other[turn >= n ? turn - n : turn]];
+    if (m->urgent && first->valid && (first->write || first->credit) && !first->granted) m->kept++;
 }
 
 void scratchpad_clock(model *m) {
-    for (int k = 0; k < m->port_count; k++) {
+    for (uint32_t left = m->asking | m->open; left; left &= left - 1) {
+        int k = __builtin_ctz(left);
         port *p = &m->ports[k];
         if (p->taken) {
             p->first = (p->first + 1) % MAX_ANSWERS;
@@ -56,8 +70,12 @@ void scratchpad_clock(model *m) {
             p->under_way++;
             p->credit--;
         }
-        if (p->under_way) later(m, p->ready[p->first]);
+        if (p->under_way) {
+            m->open |= 1u << k;
+            later(m, p->ready[p->first]);
+        } else m->open &= ~(1u << k);
         if (p->valid) m->moved = true; /* one that lost may win as the priority turns */
-        p->valid = p->taken = false;
+        p->valid = p->taken = p->granted = false;
     }
+    m->asking = 0;
 }

@@ -9,7 +9,7 @@ int last_giver(const model *m, uint16_t wait);
 
 void fetch_offer(model *m) {
     fetcher *f = &m->fetch;
-    int64_t pc = m->sequencer.pc, aligned = pc / f->line * f->line;
+    int64_t pc = m->sequencer.pc, aligned = pc & ~(f->line - 1);
     bool inside = pc >= f->low && pc < f->asked && !f->empty;
     bool wants = m->sequencer.fetching == FETCH && m->sequencer.state != STOPPED;
     f->jump = wants && !inside && (aligned != f->asked || f->empty);
@@ -21,7 +21,7 @@ void fetch_offer(model *m) {
 void fetch_clock(model *m) {
     fetcher *f = &m->fetch;
     bool come = m->r_valid && m->memory.r_id == 0;
-    int64_t aligned = m->sequencer.pc / f->line * f->line, flying = f->flying + m->fetch_fires - come;
+    int64_t aligned = m->sequencer.pc & ~(f->line - 1), flying = f->flying + m->fetch_fires - come;
     if (m->fetch_fires) {
         memory_read(m, 0, (uint64_t)m->s.base + 16 * (uint64_t)f->asked);
         f->asked += f->line;
@@ -173,12 +173,7 @@ static void finish(model *m) {
         if (r) r->head = r->taken = r->start = q->granted, r->done = m->now + 1;
     }
     uint16_t signal = signals(m, pc);
-    for (int s = 0; s < SEMAPHORES; s++)
-        if (signal >> s & 1) {
-            m->dispatch.tokens[s]++;
-            m->dispatch.giver[s] = SEQUENCER;
-            m->dispatch.given_at[s] = m->now;
-        }
+    give(m, signal, SEQUENCER);
     if (kind >= K_ADD && kind <= K_READ) {
         int rd = slot_of(m, pc, 0);
         if (rd) q->registers[rd] = value(m, kind) & REGISTER_MASK;
@@ -255,7 +250,7 @@ static uint8_t execute_clock(model *m) {
         else if (q->takes_tokens) {
             m->totals->reasons[SEQUENCER][SEMAPHORE_WAIT + last_giver(m, q->wait)] += own->blocked;
             own->blocked = 0;
-            for (int s = 0; s < SEMAPHORES; s++) m->dispatch.tokens[s] -= q->wait >> s & 1;
+            take(m, q->wait);
             q->granted = m->now;
             q->state = EXECUTE;
         } else return SEMAPHORE_WAIT;

@@ -89,6 +89,8 @@ void vector_start(model *m, const command *c) {
 
 bool vector_ready(const model *m) { return !m->vector->waits || m->vector->starts; }
 
+bool vector_rests(const model *m) { return !m->vector->executing && !m->vector->waits && !m->vector->taken; }
+
 static bool reduces(const prepared *p) { return p->kind == V_SUM || p->kind == V_GREATEST; }
 
 static void walk_row(struct vector *x, int64_t row) {
@@ -131,12 +133,12 @@ static void offer_step(model *m, struct vector *x) {
     uint64_t size[2] = {pass * (uint64_t)p->a_bits / 32, p->second != B_VECTOR ? 0 : rope && p->pairs ? pass / 2 : pass};
     bool crosses[2] = {false, false};
     if (pass > BLOCK)
-        for (int i = 0; i < 2; i++) crosses[i] = need[i] && at[i] % w + size[i] > w;
+        for (int i = 0; i < 2; i++) crosses[i] = need[i] && (at[i] & (w - 1)) + size[i] > w;
     x->part_step = (crosses[0] || crosses[1]) && !x->had_part;
     vstep *d = &x->offered;
     for (int i = 0; i < 2; i++) {
         d->take[i] = x->part_step ? crosses[i] : need[i];
-        x->addresses[i] = (at[i] / w + (crosses[i] && x->had_part)) * w;
+        x->addresses[i] = (at[i] & ~(w - 1)) + (crosses[i] && x->had_part ? w : 0);
     }
     d->fire = !x->part_step && !(p->select && x->step == 0);
     d->gives = d->fire && (!rope || (split ? x->step >= 2 : x->step == 1));
@@ -161,7 +163,7 @@ void vector_offer(model *m) {
     x->writes = x->writing && (x->scales_full || ready);
     if (!x->writes) return;
     uint64_t w = width(m), at = x->scales_full ? x->scale_at : x->odd ? x->write_upper : x->at;
-    port_ask(m, vport(m, 2), (at / w + (!x->scales_full && x->crossed)) * w, true);
+    port_ask(m, vport(m, 2), (at & ~(w - 1)) + (!x->scales_full && x->crossed ? w : 0), true);
 }
 
 static int64_t write_bytes(const model *m, const struct vector *x) {
@@ -192,7 +194,7 @@ void vector_settle(model *m) {
     if (accepted && x->writing) {
         int64_t bytes = write_bytes(m, x);
         bool quantise = p->kind == V_QUANTISE, split = p->rope && !p->pairs && !x->write_tail;
-        uint64_t w = width(m), at = (x->odd ? x->write_upper : x->at) % w;
+        uint64_t w = width(m), at = (x->odd ? x->write_upper : x->at) & (w - 1);
         bool crosses = 4 * m->s.vector_lanes > BLOCK && !x->crossed && !x->scales_full && at + (uint64_t)bytes > w;
         int64_t per = reduces(p) ? 1 : quantise ? BLOCK * at_least(m->s.vector_lanes / BLOCK, 1) : m->s.vector_lanes;
         bool ends = !crosses && (x->odd || !split) && x->write_left <= per &&
@@ -296,7 +298,7 @@ static void writer_clock(model *m, struct vector *x) {
         else if (x->filled == 0 && x->write_left == p->n) x->scale_at = p->b + (uint64_t)x->write_row * p->sb;
         return;
     }
-    uint64_t w = width(m), at = (x->odd ? x->write_upper : x->at) % w;
+    uint64_t w = width(m), at = (x->odd ? x->write_upper : x->at) & (w - 1);
     if (4 * lanes > BLOCK && !x->crossed && at + (uint64_t)write_bytes(m, x) > w) {
         x->crossed = true;
         return;
