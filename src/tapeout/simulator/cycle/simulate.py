@@ -45,6 +45,7 @@ def simulate(
     window: int = 0,
     phase: int = 0,
     limit: int = 1 << 40,
+    plain: bool = False,
 ) -> Timeline:
     """Time of `program` (128-bit words, or uint64 [n, 2] with the low half first) at byte `base` of memory, from the
     doorbell to its halt.
@@ -52,8 +53,9 @@ def simulate(
     `memory`: a fixed latency of 100 cycles by default. `origin`: for each instruction the number of the operator it
     is for, below `operators`; the timeline then tells cycles by operator. `records`: 0 totals alone, 1 every
     instruction of an engine, 2 the sequencer's too. `window`: cycles of a sample of memory's use, 0 for none.
-    `phase`: of the scratchpad's priority when the program starts. Raises DoesNotHold for a program that traps, waits
-    for ever or takes more than `limit` cycles; InputError for one that is empty.
+    `phase`: of the scratchpad's priority when the program starts. `plain`: every block in every cycle, as the
+    definition has it; otherwise those are left out that cannot change anything, with the same result. Raises DoesNotHold for a program that traps, waits
+    for ever or takes more than `limit` cycles; InputError for one that is empty or a core that no RTL is made of.
     """
     code = (
         program if isinstance(program, np.ndarray) else np.frombuffer(binary(program), "<u8").reshape(-1, 2)
@@ -62,9 +64,11 @@ def simulate(
         raise InputError("program", "", Phrase("no instructions"), "a program that ends in halt")
     if core.port_bytes < 16:
         raise InputError("chip", "core.port_bytes", core.port_bytes, "at least 16: an instruction a word")
+    if core.vector_lanes & (core.vector_lanes - 1):
+        raise InputError("chip", "core.vector_lanes", core.vector_lanes, "a power of two")
     s, v = native.settings(core), values or Values()
     (memory or Memory()).fill(s)
-    s.base, s.limit, s.record, s.window, s.phase = base, limit, records, window, phase
+    s.base, s.limit, s.record, s.window, s.phase, s.plain = base, limit, records, window, phase, plain
     for i, value in enumerate(arguments):
         s.arguments[i] = value & REGISTER_MASK
     rows = np.full(len(code), -1, np.int32)

@@ -47,6 +47,7 @@ def step(
     values: Values | None = None,
     records: int = 0,
     window: int = 0,
+    plain: bool = False,
 ) -> Timeline:
     """A run of entry number `entry` with `tokens` new tokens (all it takes, by default) after `position` others.
 
@@ -61,5 +62,5 @@ def step(
     return simulate(
         program.chip.core, program.code, (entry, position, 0, n, LOGITS if logits else 0), base=program.base,
         memory=memory, values=values, origin=program.origin, operators=len(program.operators), records=records,
-        window=window,
+        window=window, plain=plain,
     )  # fmt: skip
