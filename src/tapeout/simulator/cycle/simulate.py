@@ -54,8 +54,10 @@ def simulate(
     is for, below `operators`; the timeline then tells cycles by operator. `records`: 0 totals alone, 1 every
     instruction of an engine, 2 the sequencer's too. `window`: cycles of a sample of memory's use, 0 for none.
     `phase`: of the scratchpad's priority when the program starts. `plain`: every block in every cycle, as the
-    definition has it; otherwise those are left out that cannot change anything, with the same result. Raises DoesNotHold for a program that traps, waits
-    for ever or takes more than `limit` cycles; InputError for one that is empty or a core that no RTL is made of.
+    definition has it; otherwise those are left out that cannot change anything, with the same result.
+
+    Raises DoesNotHold for a program that traps, waits for ever or takes more than `limit` cycles; InputError for one
+    that is empty, or a core that there is no RTL of.
     """
     code = (
         program if isinstance(program, np.ndarray) else np.frombuffer(binary(program), "<u8").reshape(-1, 2)

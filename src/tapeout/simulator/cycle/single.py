@@ -19,7 +19,8 @@ from tapeout.compiler.allocate import allocate
 from tapeout.compiler.builder import Builder
 from tapeout.compiler.emit import Code, emit
 from tapeout.compiler.ir import VECTORS, WEIGHTS, Area, Buffer, Item, Ref, named, spans, walk
-from tapeout.compiler.lower.attention import Query, attend, slot_layout
+from tapeout.compiler.lower.attention import Query, attend
+from tapeout.compiler.lower.cached import slot_layout
 from tapeout.compiler.lower.context import Context, Floats, Rows, Step, by_row, each, reduce
 from tapeout.compiler.lower.product import product as lower_product
 from tapeout.compiler.lower.product import room

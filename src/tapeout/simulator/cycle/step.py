@@ -49,7 +49,8 @@ def step(
     window: int = 0,
     plain: bool = False,
 ) -> Timeline:
-    """A run of entry number `entry` with `tokens` new tokens (all it takes, by default) after `position` others.
+    """A run of entry number `entry` with `tokens` new tokens (all it takes, by default) after `position` others;
+    the rest as `simulate` has it.
 
     Raises InputError for an entry or a position that the program does not have.
     """
