@@ -6,6 +6,7 @@ values. This is what tilings and orders are chosen by; the cycle simulator says 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from tapeout.chip.isa import timing
@@ -16,6 +17,7 @@ from tapeout.compiler.builder import nominal
 from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, spans
 
 LATENCY = 100  # cycles of an access of memory
+QUEUE = 4  # instructions that wait in front of an engine (`rtl.sequencer_dispatch`)
 SCALARS = 1.5  # instructions of the sequencer that an engine's instruction needs for its operands, about
 
 
@@ -40,30 +42,52 @@ def busy(op: Op, g: Geometry) -> tuple[int, int]:
     return cycles, cycles
 
 
+class _Touched:
+    """When bytes were last read or written, by whom."""
+
+    def __init__(self) -> None:
+        self.times: dict[object, dict[Engine, dict[tuple[int, int], float]]] = {}
+
+    def note(self, engine: Engine, place: object, first: int, size: int, done: float) -> None:
+        self.times.setdefault(place, {}).setdefault(engine, {})[first, first + size] = done
+
+    def last(self, engine: Engine | None, place: object, first: int, size: int) -> float:
+        """When all other engines than `engine` are done with these bytes."""
+        at = 0.0
+        for other, spans in self.times.get(place, {}).items():
+            if other != engine:  # an engine takes its instructions in order, results included
+                for (low, high), done in spans.items():
+                    if done > at and low < first + size and high > first:
+                        at = done
+        return at
+
+
 class Clock:
     """Time as items are given to it, in the order of the program."""
 
     def __init__(self, g: Geometry) -> None:
         self.g = g
-        self.now = 0.0  # of the sequencer
+        self.now = float(LATENCY)  # of the sequencer: its first line comes from memory
         self.free: dict[Engine, float] = dict.fromkeys(Engine, 0.0)
-        self.wrote: dict[object, float] = {}
-        self.read: dict[object, float] = {}
+        self.queued: dict[Engine, deque[float]] = {e: deque([0.0] * QUEUE, QUEUE) for e in Engine}
+        self.wrote, self.read = _Touched(), _Touched()
+        self.latest = 0.0
         self.used: dict[Engine, float] = dict.fromkeys(Engine, 0.0)
         self.observe: Callable[[Op, float, float, float], None] | None = None
 
     @property
     def end(self) -> float:
         """When everything given so far is done."""
-        return max(self.now, *self.free.values(), *self.wrote.values(), 0.0)
+        return max(self.now, *self.free.values(), self.latest)
 
     def ready(self, item: Item) -> float:
         """When what it depends on is done."""
         at = 0.0
-        for (place, _, _), written in spans(item):
-            at = max(at, self.wrote.get(place, 0.0))
+        me = item.engine if isinstance(item, Op) else None
+        for span, written in spans(item):
+            at = max(at, self.wrote.last(me, *span))
             if written:
-                at = max(at, self.read.get(place, 0.0))
+                at = max(at, self.read.last(me, *span))
         return at
 
     def start(self, item: Item) -> float:
@@ -80,14 +104,16 @@ class Clock:
         if isinstance(item, Calculate):
             self.now = begin + timing.SCALAR + (timing.PAD_ACCESS if item.reads else 0)
             return self.now
-        self.now = max(self.now, min(begin, self.now)) + timing.DISPATCH + SCALARS * timing.SCALAR
+        queued = self.queued[item.engine]
+        self.now = max(self.now, queued[0]) + timing.DISPATCH + SCALARS * timing.SCALAR
+        queued.append(begin)  # the place in the queue is free when it starts
         occupied, whole = busy(item, self.g)
         self.free[item.engine] = begin + occupied
         self.used[item.engine] += occupied
         done = begin + whole
-        for (place, _, _), written in spans(item):
-            times = self.wrote if written else self.read
-            times[place] = max(times.get(place, 0.0), done)
+        for span, written in spans(item):
+            (self.wrote if written else self.read).note(item.engine, *span, done)
+        self.latest = max(self.latest, done)
         if self.observe is not None:
             self.observe(item, begin, begin + occupied, done)
         return done
@@ -96,11 +122,11 @@ class Clock:
         self.now += 2 * timing.SCALAR
         if not loop.count.nominal:
             return self.now
-        self.now = max(self.now, *self.free.values(), *self.wrote.values())
+        self.now = self.end
         before, used = self.now, dict(self.used)
         for item in loop.body:
             self.take(item)
-        self.now = max(self.now, *self.free.values(), *self.wrote.values())
+        self.now = self.end
         more = loop.count.nominal - 1
         for engine in self.used:
             self.used[engine] += more * (self.used[engine] - used[engine])

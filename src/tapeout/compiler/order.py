@@ -15,8 +15,21 @@ from dataclasses import dataclass, field
 
 from tapeout.chip.isa.definition import Engine
 from tapeout.chip.isa.geometry import Geometry, round_up
+from tapeout.compiler.banks import Banks
 from tapeout.compiler.clock import LATENCY, Clock, busy
-from tapeout.compiler.ir import Buffer, Calculate, Item, Loop, Op, Scalar, scalars, spans, walk
+from tapeout.compiler.ir import (
+    EXPERTS,
+    WEIGHTS,
+    Buffer,
+    Calculate,
+    Item,
+    Loop,
+    Op,
+    Scalar,
+    scalars,
+    spans,
+    walk,
+)
 from tapeout.errors import DoesNotHold
 
 
@@ -26,6 +39,7 @@ class Ring:
 
     base: int
     size: int
+    banks: Banks | None = None
     live: deque[Buffer] = field(default_factory=deque)
 
     def place(self, buffer: Buffer, freed: Mapping[Buffer, float]) -> float | None:
@@ -33,25 +47,35 @@ class Ring:
         after = 0.0
         while self.live and self.live[0] in freed:
             after = max(after, freed[self.live.popleft()])
-        need = round_up(buffer.size, buffer.align)
-        if not self.live:
-            at = round_up(self.base, buffer.align)
-            if at + need > self.base + self.size:
-                return None
-        else:
-            head = self.live[0].address
-            tail = self.live[-1].address + self.live[-1].size
-            at = round_up(tail, buffer.align)
-            if tail > head:
-                if at + need > self.base + self.size:
-                    at = round_up(self.base, buffer.align)
-                    if at + need > head:
-                        return None
-            elif at + need > head:
-                return None
+        at = self._at(buffer)
+        if at is None:
+            return None
         buffer.address = at
         self.live.append(buffer)
         return after
+
+    def _at(self, buffer: Buffer) -> int | None:
+        """Where there is room for it behind what is live; of the next places the one that clashes least."""
+        end = self.base + self.size
+        if not self.live:
+            return self._best(buffer, self.base, end)
+        head, tail = self.live[0].address, self.live[-1].address + self.live[-1].size
+        if tail <= head:
+            return self._best(buffer, tail, head)
+        at = self._best(buffer, tail, end)
+        return self._best(buffer, self.base, head) if at is None else at
+
+    def _best(self, buffer: Buffer, start: int, stop: int) -> int | None:
+        """Where in these bytes it begins, if there is room for it."""
+        first = round_up(start, buffer.align)
+        last = stop - round_up(buffer.size, buffer.align)
+        if first > last:
+            return None
+        banks = self.banks
+        if banks is None or buffer not in banks.meetings:
+            return first
+        words = range(round_up(first, banks.word), min(first + banks.period, last + 1), banks.word)
+        return min((first, *words), key=lambda at: banks.cost(buffer, at))
 
 
 class _Order:
@@ -127,7 +151,7 @@ class _Order:
         if buffer in self.room:
             after = self.room[buffer]
         else:
-            found = self.rings[buffer.kind].place(buffer, self.freed)
+            found = self.place(buffer)
             if found is None:
                 return False
             after = self.room[buffer] = found
@@ -136,6 +160,15 @@ class _Order:
         self.issued.add(op)
         self.waiting[buffer.kind].popleft()
         return True
+
+    def place(self, buffer: Buffer) -> float | None:
+        """As `Ring.place`; weights that are done with before the next experts come may lie where those will."""
+        found = self.rings[buffer.kind].place(buffer, self.freed)
+        if found is None and buffer.kind == WEIGHTS and EXPERTS in self.rings:
+            coming = self.waiting[EXPERTS]
+            if not coming or self.last[buffer] < coming[0][0]:
+                found = self.rings[EXPERTS].place(buffer, self.freed)
+        return found
 
     def fill(self, item: Item) -> None:
         """Loads that can start before `item` does, the one needed first first; before a load of its own, only those
@@ -151,7 +184,7 @@ class _Order:
                 i, op = queue[0]
                 buffer = self.target(op)
                 if buffer not in self.room:
-                    found = self.rings[kind].place(buffer, self.freed)
+                    found = self.place(buffer)
                     if found is None:
                         continue
                     self.room[buffer] = found

@@ -15,6 +15,7 @@ from tapeout.chip.isa.definition import WORD_BYTES, encode, word
 from tapeout.chip.isa.geometry import Geometry, round_up
 from tapeout.chip.spec import ChipSpec
 from tapeout.compiler.allocate import allocate
+from tapeout.compiler.banks import Banks
 from tapeout.compiler.builder import Builder
 from tapeout.compiler.check import check
 from tapeout.compiler.emit import Code, emit
@@ -106,7 +107,7 @@ def compile(
         schedule = Schedule()
         try:
             done = [
-                _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip.name)
+                _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip)
                 for step in sorted(steps, key=lambda s: -s.rows)  # what may not fit comes first
             ][::-1]
         except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
@@ -186,7 +187,7 @@ def _within(model: Model, chip: ChipSpec, need: int, cache: int, slots: int, con
 
 def _one(
     model: Model, plan: FormatPlan, g: Geometry, memory: Memory, step: Step, capacity: int, tile: int,
-    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int, where: str,
+    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int, chip: ChipSpec,
 ) -> _Lowered:  # fmt: skip
     b = Builder(g)
     areas = {i: Area(f"cache of layer {i}") for i in range(len(model.layers))}
@@ -195,23 +196,24 @@ def _one(
         c.count = b.argument(3, step.tokens)
     lower(c)
     check(b.items)
-    top = allocate(b.items, 0, g.pad_bytes // RESTING)
+    banks = Banks(g, chip.core.scratchpad.banks, b.items)
+    top = allocate(b.items, 0, g.pad_bytes // RESTING, banks)
     try:
-        _rings(b.items, g, top, step, SHARES[0], where)
+        _rings(b.items, g, top, step, SHARES[0], chip.name, banks)
     except _NoRoom:  # bytes next to each other in time, if need be
         top = allocate(b.items, 0)
     shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
-    tried = [order(b.items, g, _rings(b.items, g, top, step, share, where)) for share in shares]
+    tried = [order(b.items, g, _rings(b.items, g, top, step, share, chip.name, banks)) for share in shares]
     best = min(range(len(tried)), key=lambda i: tried[i][1].end)
     # the order just found also placed the buffers: the last one placed is the one that counts
-    items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], where))
+    items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], chip.name, banks))
     check(items, g)
     synchronise(items, g.pad_bytes)
     return _Lowered(step, items, round(clock.end), {e.name: t for e, t in clock.used.items()})
 
 
 def _rings(
-    items: list[Item], g: Geometry, top: int, step: Step, experts: float, where: str
+    items: list[Item], g: Geometry, top: int, step: Step, experts: float, where: str, banks: Banks
 ) -> dict[str, Ring]:
     """The scratchpad above the work buffers, dealt to vectors, experts and weights by what they need at least; of
     what is then left experts get the share `experts`."""
@@ -239,7 +241,7 @@ def _rings(
     rings, at = {}, start
     for kind, size in need.items():
         size = (size + int(spare * share[kind])) // 64 * 64
-        rings[kind] = Ring(at, size)
+        rings[kind] = Ring(at, size, banks)
         at += size
     return rings
 

@@ -72,12 +72,12 @@ def mixture(c: Context, h: Floats, layer: int, part: MixtureOfExperts) -> Floats
     """Normalised inputs (FP32 rows) → the mixture's output."""
     rows = c.step.rows
     x = quantise(c, h, rows, "normalised codes")
-    index, weights = route(c, x, layer, part)
     if rows == 1:
-        y = _one_token(c, h, x, layer, part, index, weights)
+        y = _one_token(c, h, x, layer, part)
     else:
         from tapeout.compiler.lower.grouped_experts import by_expert
 
+        index, weights = route(c, x, layer, part)
         y = by_expert(c, h, x, layer, part, index, weights)
     if part.shared:
         network = Dense(part.shared_intermediate, part.activation)
@@ -106,31 +106,31 @@ def scaled(c: Context, h: Floats, weights: Floats, j: int) -> Rows:
     return quantise(c, y, rows, "scaled codes")
 
 
-def _one_token(
-    c: Context, h: Floats, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats
-) -> Floats:
-    """Experts one after another; their weights are loaded as soon as the choice is read."""
+def _one_token(c: Context, h: Floats, x: Rows, layer: int, part: MixtureOfExperts) -> Floats:
+    """Experts one after another; the choice is read, and their weights are loaded, as soon as it is made."""
     b, k, r = c.builder, part.experts_per_token, record(c, layer, part)
+    offsets: list[Scalar] = []
+
+    def read(index: Ref) -> None:
+        offsets.extend(b.scalar("mul", b.read(index + 4 * i, 0), r.stride) for i in range(k))
+
+    _, weights = route(c, x, layer, part, read)
     each_row = c.floats("spread weights", k, 1)  # one a row: what multiplies a row starts at 32 bytes
     if not part.scale_input:
         b.vector("vtake", each_row.at, weights.at, 1, k, 0, 32, c.tables["indices"], 32)
     b.of(layer, "experts")
-    offsets = [b.scalar("mul", b.read(index + 4 * i, 0), r.stride) for i in range(k)]
     y = c.floats("expert outputs", k, c.model.hidden, room(c, c.model.hidden))
     inputs = [scaled(c, h, weights, j) for j in range(k)] if part.scale_input else [x] * k
-    _together(c, inputs, r, part, offsets, y)
-    if not part.scale_input:
-        by_row(c, "vmul", y, y, k, each_row)
-    for i in range(1, k):
-        each(c, "vadd", y, y, 1, y.row(i))
+    _together(c, inputs, r, part, offsets, y, None if part.scale_input else each_row)
     return Floats(y.at, c.model.hidden, y.stride)
 
 
 def _together(
-    c: Context, inputs: list[Rows], r: Record, part: MixtureOfExperts, offsets: list[Scalar], out: Floats
+    c: Context, inputs: list[Rows], r: Record, part: MixtureOfExperts, offsets: list[Scalar], out: Floats,
+    weights: Floats | None,
 ) -> None:  # fmt: skip
-    """The networks of all chosen experts, a row for each, of each its input; `offsets`: their records' places from the
-    first.
+    """The networks of all chosen experts, a row for each, of each its input, and in the first row the sum of all (by
+    `weights`, one a row, if given); `offsets`: their records' places from the first.
 
     First the products of all with the token, then all products down: the matrix engine does not wait for the
     activation of one expert before it starts with the next.
@@ -161,6 +161,10 @@ def _together(
     for j, offset in enumerate(offsets):
         product(c, codes[j], 1, r.down, out.row(j), offset)
         bias(2, offset, out.row(j))
+        if weights is not None:
+            by_row(c, "vmul", out.row(j), out.row(j), 1, weights.row(j))
+        if j:
+            each(c, "vadd", out, out, 1, out.row(j))
 
 
 __all__ = ["Part", "Record", "mixture", "record", "scaled"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Ref
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, reduce
@@ -11,10 +13,13 @@ from tapeout.model.architecture import MixtureOfExperts
 TINY = 1e-20  # keeps a sum of scores from being zero
 EQUAL = 2  # `vcompare`'s condition
 NOTHING = 0xFF800000  # −∞
+Chosen = Callable[[Ref], None]
 
 
-def route(c: Context, x: Rows, layer: int, part: MixtureOfExperts) -> tuple[Ref, Floats]:
-    """Router logits and the choice."""
+def route(
+    c: Context, x: Rows, layer: int, part: MixtureOfExperts, chosen: Chosen = lambda index: None
+) -> tuple[Ref, Floats]:  # fmt: skip
+    """Router logits and the choice; `chosen` as in `choose`."""
     rows = c.step.rows
     routers = [t for t in c.model.layer_tensors(layer) if t.role == "router"]
     router = next(t for t in routers if t.matrix and t.shape[0] == part.experts and "shared" not in t.name)
@@ -24,11 +29,14 @@ def route(c: Context, x: Rows, layer: int, part: MixtureOfExperts) -> tuple[Ref,
     product(c, x, rows, c.memory.matrix(router, "router"), logits)
     if bias is not None:
         each(c, "vadd", logits, logits, rows, c.vector(bias, part.experts))
-    return choose(c, logits, rows, part, layer)
+    return choose(c, logits, rows, part, layer, chosen)
 
 
-def choose(c: Context, logits: Floats, rows: int, part: MixtureOfExperts, layer: int) -> tuple[Ref, Floats]:
-    """Indices of the chosen experts (rows of uint32, 32-byte aligned) and their weights [rows, k]."""
+def choose(
+    c: Context, logits: Floats, rows: int, part: MixtureOfExperts, layer: int, chosen: Chosen
+) -> tuple[Ref, Floats]:  # fmt: skip
+    """Indices of the chosen experts (rows of uint32, 32-byte aligned) and their weights [rows, k]. `chosen` is called
+    when the indices are there, before what remains to be done for the weights."""
     k, b = part.experts_per_token, c.builder
     stride = round_up(4 * k, 32)
     index = c.work("chosen", rows * stride)
@@ -36,6 +44,7 @@ def choose(c: Context, logits: Floats, rows: int, part: MixtureOfExperts, layer:
 
     def top(x: Floats) -> None:
         b.vector("vtopk", index, x.at, part.experts, rows, x.stride, stride, k=k)
+        chosen(index)
 
     def take(x: Floats) -> None:
         b.vector("vtake", weights.at, x.at, k, rows, x.stride, weights.stride, index, stride)
