@@ -32,13 +32,15 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 def compare(
     model: Model, checkpoint: Any, program: Program, parts: Sequence[Sequence[int]], seed: int | None = None
 ) -> None:
-    """Feed the same tokens, part after part, to both; logits after each part and the caches at the end are equal."""
+    """Feed the same tokens, part after part, to both; logits and choice after each part, and the caches at the end,
+    are equal."""
     chip = session(program, checkpoint, seed)
     engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
     sequence = engine.sequence()
     for part in parts:
         expected = engine.step([(sequence, np.array(part))])[0]
         assert same_bits(chip.step(part), expected), f"logits after {sequence.length} tokens"
+        assert chip.chosen() == int(np.argmax(expected)), f"choice after {sequence.length} tokens"
     for layer, held in enumerate(sequence.caches):
         for mine, theirs in zip(chip.cache(layer), (held.keys, held.values), strict=True):
             n = sequence.length

@@ -78,7 +78,7 @@ def run(
             raise InputError("--chat", "", on, "--on functional with --chat")
         executed = execute(
             model, text, on=on, plan=plan, chip=chip or default_chip(model), max_tokens=max_tokens,
-            temperature=temperature or 0.0, top_k=top_k or 0, top_p=1.0 if top_p is None else top_p, seed=seed,
+            temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
             latency=latency, on_text=(lambda piece: None) if json else show,
         )  # fmt: skip
         if out is not None:

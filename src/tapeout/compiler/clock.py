@@ -54,9 +54,9 @@ class _Touched:
     def last(self, engine: Engine | None, place: object, first: int, size: int) -> float:
         """When all other engines than `engine` are done with these bytes."""
         at = 0.0
-        for other, spans in self.times.get(place, {}).items():
+        for other, touched in self.times.get(place, {}).items():
             if other != engine:  # an engine takes its instructions in order, results included
-                for (low, high), done in spans.items():
+                for (low, high), done in touched.items():
                     if done > at and low < first + size and high > first:
                         at = done
         return at

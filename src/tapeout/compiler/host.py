@@ -1,10 +1,10 @@
 """What the host does around a program: tokens in, doorbell, logits out.
 
 Arguments of a run: 0 the entry's number, 1 the position of the first new token, 2 its sequence's slot, 3 the number of
-new tokens, 4 flags (`LOGITS`: the head is wanted). Region `tokens` holds the new tokens (uint32); for an entry of
-several sequences regions `positions` and `slots` hold a uint32 for each. Results: region `logits`, float32
-[vocabulary] in rows of `row_bytes(program)`, a row for each sequence of the entry; region `chosen`, a uint32 every 32
-bytes: the token with the largest logit, of equals the lowest.
+new tokens, 4 flags (`LOGITS`: they are wanted). Region `tokens` holds the new tokens (uint32); for an entry of
+several sequences regions `positions` and `slots` hold a uint32 for each. Results: region `chosen`, for each sequence
+of the entry a uint32 every 32 bytes: the token with the largest logit, of equals the lowest; with `LOGITS` region
+`logits` too, float32 [vocabulary] in rows of `row_bytes(program)`.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class Session:
         self.program, self.memory, self.run = program, memory, run
         self.words = program.words()
         self.lengths = [0] * program.slots
+        self._chosen = [-1] * program.slots
         self.outcomes: list[Any] = []
 
     def step(self, tokens: ArrayLike, slot: int = 0, logits: bool = True) -> NDArray[np.float32]:
         """Give the sequence in `slot` new tokens, in chunks; float32 [vocabulary] after the last of them (empty
-        without `logits`). Raises InputError for a token or a length that the program does not take."""
+        without `logits`: then they do not leave the chip). Raises InputError for a token or a length that the program
+        does not take."""
         new = self._checked(tokens, slot)
         at = 0
         while at < len(new):
@@ -62,11 +64,12 @@ class Session:
             self._ring([entry, self.lengths[slot], slot, n, LOGITS if last and logits else 0])
             self.lengths[slot] += n
             at += n
+        self._chosen[slot] = self._choice(0)
         return self.logits(1)[0] if logits else np.zeros(0, np.float32)
 
-    def decode(self, tokens: Mapping[int, int]) -> dict[int, NDArray[np.float32]]:
+    def decode(self, tokens: Mapping[int, int], logits: bool = True) -> dict[int, NDArray[np.float32]]:
         """One new token for each of several slots, together where the program has an entry for so many; their
-        logits by slot."""
+        logits by slot (empty ones without `logits`)."""
         results: dict[int, NDArray[np.float32]] = {}
         left = list(tokens)
         for slot in left:
@@ -79,7 +82,7 @@ class Session:
             ]
             if len(left) == 1 or not fits:
                 slot = left.pop(0)
-                results[slot] = self.step([tokens[slot]], slot)
+                results[slot] = self.step([tokens[slot]], slot, logits)
                 continue
             enough = [f for f in fits if f[0] >= len(left)]
             rows, entry = min(enough) if enough else max(fits)
@@ -88,9 +91,10 @@ class Session:
             self._write("tokens", np.array([tokens[s] for s in padded]), rows)
             self._write("positions", np.array([self.lengths[s] for s in padded]), rows)
             self._write("slots", np.array(padded), rows)
-            self._ring([entry, 0, 0, rows, LOGITS])
+            self._ring([entry, 0, 0, rows, LOGITS if logits else 0])
+            found = self.logits(rows) if logits else np.zeros((rows, 0), np.float32)
             for row, slot in enumerate(part):
-                results[slot] = self.logits(rows)[row]
+                results[slot], self._chosen[slot] = found[row], self._choice(row)
                 self.lengths[slot] += 1
         return results
 
@@ -104,8 +108,12 @@ class Session:
         raw = self.memory[base : base + rows * pitch].reshape(rows, pitch)
         return raw[:, : 4 * self.program.vocabulary].copy().view(np.float32)
 
-    def chosen(self, row: int = 0) -> int:
-        """The token that the chip chose in the last run."""
+    def chosen(self, slot: int = 0) -> int:
+        """The token that the chip chose after the last one that `slot` was given: the largest logit, of equals the
+        lowest token (-1 before the first step)."""
+        return self._chosen[slot]
+
+    def _choice(self, row: int) -> int:
         at = self.program.regions["chosen"].base + 32 * row
         return int(self.memory[at : at + 4].copy().view("<u4")[0])
 

@@ -178,7 +178,7 @@ class _Order:
         while True:
             begin = self.clock.start(item)
             best: tuple[int, Op] | None = None
-            for kind, queue in self.waiting.items():
+            for queue in self.waiting.values():
                 if not queue or not self.ready(queue[0][1]):
                     continue
                 i, op = queue[0]

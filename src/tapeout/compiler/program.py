@@ -27,7 +27,7 @@ from tapeout.numerics.plan import FormatPlan, Operands
 from tapeout.numerics.product import Split
 from tapeout.numerics.schedule import Schedule
 
-VERSION = "1"
+VERSION = "2"
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from tapeout.model.architecture import Model
 from tapeout.model.checkpoint.folder import Checkpoint
 from tapeout.model.checkpoint.locate import folder_of
 from tapeout.model.checkpoint.tokenizer import Tokenizer
+from tapeout.report.run import sampler_of
 from tapeout.simulator.cycle import Memory
 from tapeout.simulator.cycle.step import balanced, entry_for, step
-from tapeout.simulator.functional import Sampler
 
 MACHINES = ("isa", "rtl", "cycle")
 LIMIT = 1_000_000_000  # cycles of a step, and instructions on the executable ISA
@@ -82,16 +82,17 @@ def execute(
     chip: str | Path | ChipSpec | None = None,
     program: Program | None = None,
     max_tokens: int = 256,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
     seed: int = 0,
     latency: int = 100,
     on_text: Callable[[str], None] = lambda piece: None,
 ) -> Executed:
     """Generate after `prompt` with the model of `source`, compiled for one core of `chip` (`tiny` by default) unless
     `program` is given. `on`: "rtl" (Verilator executes every cycle), "isa" (the executable ISA: the bits without
-    time) or "cycle" (the time without the bits: no text). `latency`: cycles of an access of memory.
+    time) or "cycle" (the time without the bits: no text). `latency`: cycles of an access of memory. Sampling as in
+    `report.run`; at temperature 0 the chip chooses, and no logits leave it.
 
     Raises InputError before anything runs for bad input, a model that the chip cannot run, or a program of another
     model; MissingDependency without what the machine needs; DoesNotHold for a program that traps.
@@ -101,6 +102,8 @@ def execute(
     if max_tokens < 1:
         raise InputError("--max-tokens", "", max_tokens, "an integer of at least 1")
     model, folder = load(source), folder_of(source)
+    sampler = sampler_of(folder, temperature, top_k, top_p, seed)
+    greedy = sampler.temperature == 0
     if program is not None and program.identity != identity(model):
         raise InputError(
             "program", "model", program.model, f"a program of {model.name}, as its config.json is"
@@ -125,7 +128,7 @@ def execute(
 
     if on == "cycle":
         begun = time.perf_counter()
-        first, rest = _timed(model, program, len(ids), most, Memory(latency))
+        first, rest = _timed(model, program, len(ids), most, Memory(latency), not greedy)
         return result(
             tokens=(), text="", stopped="length", host_seconds=time.perf_counter() - begun, prompt_cycles=first,
             cycles=tuple(rest),
@@ -134,7 +137,7 @@ def execute(
     checkpoint.check(model)
     memory = image(program, checkpoint)
     session = Session(program, memory, backend(on, spec, memory, latency))
-    sampler, stops = Sampler(temperature, top_k, top_p, seed), tokenizer.eos or frozenset(model.eos)
+    stops = tokenizer.eos or frozenset(model.eos)
     stream, pieces = tokenizer.stream(), [""]
 
     def say(piece: str) -> None:
@@ -142,12 +145,16 @@ def execute(
             pieces.append(piece)
             on_text(piece)
 
+    def choose(logits: NDArray[np.float32]) -> int:
+        """On the chip, unless chance has a part in it."""
+        return session.chosen() if greedy else sampler(logits)
+
     begun = time.perf_counter()
-    logits = session.step(ids)
+    logits = session.step(ids, logits=not greedy)
     prompt_cycles, tokens, stopped = _spent(session), [], ""
     cycles: list[int] = []
     while not stopped:
-        token = sampler(logits)
+        token = choose(logits)
         tokens.append(token)
         if token in stops:
             stopped = "end"
@@ -156,7 +163,7 @@ def execute(
         if len(tokens) == most:
             stopped = "length" if most == max_tokens else "context"
             break
-        logits = session.step([token])
+        logits = session.step([token], logits=not greedy)
         cycles += [_spent(session)] if on == "rtl" else []
     say(stream.finish())
     return result(
@@ -202,17 +209,23 @@ def _spent(session: Session) -> int:
     return spent
 
 
-def _timed(model: Model, program: Program, prompt: int, most: int, memory: Memory) -> tuple[int, list[int]]:
+def _timed(
+    model: Model, program: Program, prompt: int, most: int, memory: Memory, logits: bool
+) -> tuple[int, list[int]]:
     """Cycles of the prompt, its tokens spread evenly over the experts, and of each token after the first."""
     first, at = 0, 0
     while at < prompt:
         entry = entry_for(program, prompt - at)
         rows = program.entries[entry].tokens
         n, values = min(rows, prompt - at), balanced(model, rows)
-        first += step(program, at, entry, n, logits=at + n == prompt, memory=memory, values=values).cycles
+        first += step(
+            program, at, entry, n, logits=logits and at + n == prompt, memory=memory, values=values
+        ).cycles
         at += n
     single = entry_for(program, 1)
-    rest = [step(program, prompt + i, single, 1, memory=memory).cycles for i in range(most - 1)]
+    rest = [
+        step(program, prompt + i, single, 1, logits=logits, memory=memory).cycles for i in range(most - 1)
+    ]
     return first, rest
 
 

@@ -113,7 +113,7 @@ def run(
     if len(ids) >= model.context:
         found = Phrase(f"{len(ids)} tokens")
         raise InputError("prompt", "", found, f"at most {model.context - 1} (the context is {model.context})")
-    sampler = _sampler(folder, temperature, top_k, top_p, seed)
+    sampler = sampler_of(folder, temperature, top_k, top_p, seed)
     most = min(max_tokens, model.context - len(ids))
     target, note = _target(model, PRESETS[plan], chip, len(ids) + most, small=folder == demo.FOLDER)
 
@@ -248,7 +248,7 @@ def _prompt(tokenizer: Tokenizer, prompt: str, chat: bool, system: bool) -> list
     return harmony.encode([{"role": "user", "content": prompt}], tokenizer, system=content)
 
 
-def _sampler(
+def sampler_of(
     folder: Path, temperature: float | None, top_k: int | None, top_p: float | None, seed: int
 ) -> Sampler:
     """The sampling asked for, the rest as generation_config.json says; greedy without it."""

@@ -6,6 +6,7 @@ from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.host import LOGITS
 from tapeout.compiler.ir import Area, Mem, Ref
 from tapeout.compiler.lower.cached import not_compiled
+from tapeout.compiler.lower.choice import Choice, pieces
 from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
 from tapeout.compiler.lower.experts import mixture
 from tapeout.compiler.lower.feed_forward import dense
@@ -18,7 +19,6 @@ from tapeout.model.architecture import Attention, Dense, GroupedQueryAttention, 
 from tapeout.numerics.formats import SCALE_BIAS
 
 INDICES = 64  # of the table of small numbers: the most experts, or groups of them, that a token takes
-PIECE = 1024  # logits worked on at a time, at least
 
 
 def lower(c: Context) -> None:
@@ -116,7 +116,7 @@ def _embed(c: Context) -> Floats:
 
 
 def _head(c: Context, x: Floats) -> None:
-    """Logits of each sequence's last token."""
+    """Logits of each sequence's last token, and the token that has the largest."""
     b, step = c.builder, c.step
     b.of(None, "final_norm")
     names = {t.role: t for t in c.model.layer_tensors(None)}
@@ -132,7 +132,10 @@ def _head(c: Context, x: Floats) -> None:
     matrix = c.memory.matrix(head, "lm_head")
     pitch = round_up(4 * c.model.vocabulary, 64)
     area = Area("logits")
-    per = max(1, PIECE // max(matrix.commands[0][0].outputs, 1))
+    wanted = b.scalar("and", b.argument(4, 0), LOGITS)  # 0 or 1: so often they are stored
+    outputs = matrix.commands[0][0].outputs
+    per = pieces(c.model.vocabulary, outputs) // outputs
+    choice = Choice(c, -(-len(matrix.commands) // per))
     for first in range(0, len(matrix.commands), per):
         commands = matrix.commands[first : first + per]
         start, stop = commands[0][0].first, commands[-1][-1].first + commands[-1][-1].outputs
@@ -148,9 +151,11 @@ def _head(c: Context, x: Floats) -> None:
             each(c, "vsub", y, y, rows, 1.0)
             each(c, "vmul", y, y, rows, float(cap))
         b.store(
-            y.at, Mem("logits", 4 * start), 4 * (stop - start), rows, pitch, 1, 0, y.stride,
+            y.at, Mem("logits", 4 * start), 4 * (stop - start), rows, pitch, wanted, 0, y.stride,
             (rows - 1) * y.stride + 4 * (stop - start), area,
         )  # fmt: skip
+        choice.add(y, start)
+    choice.store()
 
 
 __all__ = ["LOGITS", "lower"]
