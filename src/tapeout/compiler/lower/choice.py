@@ -10,6 +10,8 @@ because adders keep subnormals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Area, Mem
 from tapeout.compiler.lower.context import Context, Floats
@@ -30,32 +32,34 @@ def pieces(vocabulary: int, least: int) -> int:
 
 
 class Choice:
-    """The choice among `count` pieces, for each sequence of the entry. `add` each as it is there, then `store`."""
+    """The choice among pieces that begin with the tokens `starts`, for each sequence of the entry. `add` each piece as
+    it is there, then `store`."""
 
-    def __init__(self, c: Context, count: int) -> None:
+    def __init__(self, c: Context, starts: Sequence[int]) -> None:
         if c.model.vocabulary >= MOST:
             raise InputError(
                 c.model.name, "vocab_size", c.model.vocabulary, f"below {MOST} for a choice on chip"
             )
-        self.c, self.rows, self.count = c, c.step.sequences, count
-        self.starts: list[int] = []
+        self.c, self.rows, count = c, c.step.sequences, len(starts)
+        self.starts, self.added = starts, 0
+        self.tables = c.numbers(range(0, APART * count, APART)), c.numbers(starts)
         self.half = 4 * APART * count  # bytes of a sequence's indices, and of its values behind them
         self.found = c.work("choice of pieces", 2 * self.half * self.rows)
 
-    def add(self, logits: Floats, start: int) -> None:
-        """A piece: rows of logits of the tokens from `start` on."""
-        b, at = self.c.builder, self.found + 4 * APART * len(self.starts)
-        self.starts.append(start)
+    def add(self, logits: Floats) -> None:
+        """The next piece, rows of logits."""
+        b, at = self.c.builder, self.found + 4 * APART * self.added
+        self.added += 1
         stride = 2 * self.half
         b.vector("vtopk", at, logits.at, logits.n, self.rows, logits.stride, stride, k=1)
         b.vector("vtake", at + self.half, logits.at, 1, self.rows, logits.stride, stride, at, stride)
 
     def store(self) -> None:
         """Choose, and write the tokens to region `chosen`."""
-        c, b, rows, n = self.c, self.c.builder, self.rows, self.count
-        assert n == len(self.starts)
+        c, b, rows, n = self.c, self.c.builder, self.rows, len(self.starts)
+        assert n == self.added
         wide = round_up(4 * n, 32)
-        apart, starts = c.numbers(range(0, APART * n, APART)), c.numbers(self.starts)
+        apart, starts = self.tables
         packed = c.work("choice", 2 * wide * rows)
         b.vector("vtake", packed, self.found, n, 2 * rows, self.half, wide, apart, 0)
         last = packed + wide

@@ -135,7 +135,7 @@ def _head(c: Context, x: Floats) -> None:
     wanted = b.scalar("and", b.argument(4, 0), LOGITS)  # 0 or 1: so often they are stored
     outputs = matrix.commands[0][0].outputs
     per = pieces(c.model.vocabulary, outputs) // outputs
-    choice = Choice(c, -(-len(matrix.commands) // per))
+    choice = Choice(c, [command[0].first for command in matrix.commands[::per]])
     for first in range(0, len(matrix.commands), per):
         commands = matrix.commands[first : first + per]
         start, stop = commands[0][0].first, commands[-1][-1].first + commands[-1][-1].outputs
@@ -154,7 +154,7 @@ def _head(c: Context, x: Floats) -> None:
             y.at, Mem("logits", 4 * start), 4 * (stop - start), rows, pitch, wanted, 0, y.stride,
             (rows - 1) * y.stride + 4 * (stop - start), area,
         )  # fmt: skip
-        choice.add(y, start)
+        choice.add(y)
     choice.store()
 
 
