@@ -13,6 +13,7 @@ from tapeout.compiler.memory_image import image
 from tapeout.compiler.program import Program
 from tapeout.model.architecture import Model
 from tapeout.simulator.functional import Engine
+from tapeout.simulator.functional.state import StateCache
 
 
 def session(program: Program, checkpoint: Any, seed: int | None = None) -> Session:
@@ -42,6 +43,12 @@ def compare(
         assert same_bits(chip.step(part), expected), f"logits after {sequence.length} tokens"
         assert chip.chosen() == int(np.argmax(expected)), f"choice after {sequence.length} tokens"
     for layer, held in enumerate(sequence.caches):
+        if isinstance(held, StateCache):
+            *inputs, state = chip.states(layer)
+            assert same_bits(np.concatenate(inputs, axis=1), held.before), f"layer {layer}: inputs before"
+            theirs = held.state.transpose(1, 0, 2).reshape(state.shape)
+            assert same_bits(state, theirs), f"layer {layer}: state"
+            continue
         for mine, theirs in zip(chip.cache(layer), (held.keys, held.values), strict=True):
             n = sequence.length
             assert same_bits(mine.codes, theirs.codes[:, :n]), f"layer {layer}: codes of the cache"

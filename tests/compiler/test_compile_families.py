@@ -12,6 +12,7 @@ import pytest
 
 from tapeout import compiler
 from tapeout.chip import load as chip
+from tapeout.errors import InputError
 from tapeout.model import load
 from tapeout.model.checkpoint.folder import Checkpoint
 from tapeout.simulator.functional import Engine
@@ -20,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1] / "simulator" / "functional"))
 import reference_models
 
 pytestmark = pytest.mark.torch
-DEFAULT = ("gemma3", "deepseek_v3", "llama4")
+DEFAULT = ("gemma3", "deepseek_v3", "llama4", "qwen3_5_moe")
 
 
 def checkpoint_of(family: str, folder: Path) -> tuple[Any, Checkpoint]:
@@ -53,7 +54,7 @@ def test_beyond_a_tile(family: str, tmp_path: Path) -> None:
     compiled.compare(model, checkpoint, program, [ids[:120], *([t] for t in ids[120:140]), ids[140:]])
 
 
-@pytest.mark.parametrize("family", cases("deepseek_v3", *reference_models.VARIANTS))
+@pytest.mark.parametrize("family", cases("qwen3_5_moe", "deepseek_v3", *reference_models.VARIANTS))
 def test_several_sequences(family: str, tmp_path: Path) -> None:
     model, checkpoint = checkpoint_of(family, tmp_path)
     program = compiler.compile(model, chip("tiny"), prefill=[], slots=3, batches=[3], context=64)
@@ -69,3 +70,19 @@ def test_several_sequences(family: str, tmp_path: Path) -> None:
         got = chipped.decode({slot: ids[at + slot] for slot in range(3)})
         for slot, logits in enumerate(expected):
             assert compiled.same_bits(got[slot], logits), slot
+
+
+def test_a_state_has_no_way_back(tmp_path: Path) -> None:
+    model, checkpoint = checkpoint_of("qwen3_5", tmp_path)
+    program = compiler.compile(model, chip("tiny"), prefill=[], slots=2, context=64)
+    chipped = compiled.session(program, checkpoint)
+    engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
+    sequence = engine.sequence()
+    for _ in range(2):  # from the beginning once more: nothing of the first time is left
+        for token in (5, 6, 7):
+            assert compiled.same_bits(chipped.step([token], 1), engine.step([(sequence, [token])])[0])
+        for where in (lambda n: chipped.truncate(1, n), sequence.truncate):
+            with pytest.raises(InputError, match="no way back"):
+                where(2)
+            where(3)
+            where(0)

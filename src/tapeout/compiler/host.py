@@ -78,12 +78,13 @@ class Session:
             fits = [
                 (e.sequences, i)
                 for i, e in enumerate(self.program.entries)
-                if e.sequences > 1 and len(left) >= min(e.sequences, 2)
+                if e.sequences > 1 and len(left) >= (e.sequences if any(self.program.states) else 2)
             ]
             if len(left) == 1 or not fits:
                 slot = left.pop(0)
                 results[slot] = self.step([tokens[slot]], slot, logits)
                 continue
+            # rows that fill an entry up repeat one that is there: the same bytes twice, but a state would move twice
             enough = [f for f in fits if f[0] >= len(left)]
             rows, entry = min(enough) if enough else max(fits)
             part, left = left[:rows], left[rows:]
@@ -99,7 +100,12 @@ class Session:
         return results
 
     def truncate(self, slot: int, length: int) -> None:
-        """Forget every position of a slot from `length` on."""
+        """Forget every position of a slot from `length` on. Raises InputError where a state has no way back."""
+        if any(self.program.states) and 0 < length < self.lengths[slot]:
+            raise InputError(
+                "sequence", "", Phrase(f"{self.lengths[slot]} tokens back to {length}"),
+                "all or none of them: the state of linear attention has no way back",
+            )  # fmt: skip
         self.lengths[slot] = min(self.lengths[slot], length)
 
     def logits(self, rows: int) -> NDArray[np.float32]:
@@ -130,6 +136,17 @@ class Session:
             codes, scales = codes.swapaxes(1, 2).reshape(t.heads, n, -1), scales.swapaxes(1, 2)
             found.append(Mx(MXINT8, np.ascontiguousarray(codes).view(np.int8), np.ascontiguousarray(scales)))
         return found[0], found[1]
+
+    def states(self, layer: int, slot: int = 0) -> list[NDArray[np.float32]]:
+        """What a layer of linear attention keeps: the last inputs of its convolution (queries, keys, values) and its
+        state, each [rows, columns]."""
+        p, found = self.program, []
+        base = p.regions["cache"].base + slot * p.slot_bytes
+        for t in p.states[layer]:
+            strides = (t.row_stride, t.piece_stride, 0)
+            raw = _strided(self.memory, base + t.at, (t.rows, t.pieces, 1), strides, 4 * t.columns)
+            found.append(np.ascontiguousarray(raw).view("<f4").reshape(t.rows, -1))
+        return found
 
     def _checked(self, tokens: ArrayLike, slot: int) -> NDArray[np.int64]:
         new, p = np.asarray(tokens, np.int64).reshape(-1), self.program

@@ -8,7 +8,8 @@ Kinds of `Pack` and their options:
   with `part` "key" a head's first `nope` rows turned round, [rank, nope], with "value" the others, [value, rank];
   chunks as of a matrix.
 - vector: `n` FP32 values (of each expert, `stride` bytes apart), elements start:stop:step of the tensor, one every
-  `spread` bytes, `add` added and `times` multiplied in FP32; zeros where there is no tensor.
+  `spread` bytes, `add` added and `times` multiplied in FP32, or `numerics.delta.rate` of them;
+  zeros where there is no tensor.
 - rows: an embedding, BF16 as it is or FP32, a row every `row` bytes.
 - rotary: cos and sin of `positions` positions, a row every `row` bytes.
 - indices: the numbers below `n` as uint32, one every 32 bytes.
@@ -31,7 +32,7 @@ from tapeout.compiler.weights import Loader, Source
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import Tensor
 from tapeout.model.rope import Rope
-from tapeout.numerics import fast, fp32
+from tapeout.numerics import delta, fast, fp32
 from tapeout.numerics.formats import BLOCK, FORMATS, Mx
 
 U8 = NDArray[np.uint8]
@@ -125,6 +126,8 @@ class _Maker:
         values = self.loader.vector(self.tensors[pack.tensors[0]])
         assert values is not None
         values = values.reshape(-1, values.shape[-1]) if o.get("experts") else values.reshape(1, -1)
+        if o.get("rate"):
+            values = delta.rate(values)
         if "part" in o:
             start, stop, by = o["part"]
             values = values[:, start:stop:by]

@@ -10,7 +10,7 @@ something waits for is not held up by one that nothing needs yet.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tapeout.chip.isa.definition import Engine
@@ -19,6 +19,7 @@ from tapeout.compiler.banks import Banks
 from tapeout.compiler.clock import LATENCY, Clock, busy
 from tapeout.compiler.ir import (
     EXPERTS,
+    VECTORS,
     WEIGHTS,
     Buffer,
     Calculate,
@@ -76,6 +77,42 @@ class Ring:
             return first
         words = range(round_up(first, banks.word), min(first + banks.period, last + 1), banks.word)
         return min((first, *words), key=lambda at: banks.cost(buffer, at))
+
+
+def least(items: Iterable[Item], kinds: Iterable[str], banks: Banks) -> dict[str, int]:
+    """Bytes with which each ring works at all: what is in use at a time, from the oldest on, and as much as the largest
+    buffer leaves unused where the ring starts again."""
+    order: dict[str, list[Buffer]] = {kind: [] for kind in kinds}
+    number: dict[Buffer, int] = {}
+    last: dict[Buffer, int] = {}
+    uses: list[tuple[int, Buffer]] = []
+    for i, item in enumerate(items):  # what a loop uses is in use for all of it
+        for (place, _, _), written in (s for one in walk([item]) for s in spans(one)):
+            if not isinstance(place, Buffer) or place.kind not in order:
+                continue
+            if written and place not in number:
+                number[place] = len(order[place.kind])
+                order[place.kind].append(place)
+            elif not written:
+                last[place] = i
+                uses.append((i, place))
+    found = {}
+    for kind, buffers in order.items():
+        sizes = [b.size + b.align + (banks.period if b in banks.meetings else 0) for b in buffers]
+        head = tail = held = most = 0  # buffers head to tail are in use, `held` bytes
+        for i, buffer in uses:
+            if buffer.kind != kind:
+                continue
+            while tail <= number[buffer]:
+                held += sizes[tail]
+                tail += 1
+            while head < tail and last.get(buffers[head], -1) < i:
+                held -= sizes[head]
+                head += 1
+            most = max(most, held)
+        spare = 2 if kind == VECTORS else 1  # many small ones: enough to have the next on their way
+        found[kind] = min(most + spare * max(sizes, default=0), sum(sizes)) + (1024 if kind == VECTORS else 0)
+    return found
 
 
 class _Order:

@@ -19,13 +19,13 @@ from tapeout.compiler.banks import Banks
 from tapeout.compiler.builder import Builder
 from tapeout.compiler.check import check
 from tapeout.compiler.emit import Code, emit
-from tapeout.compiler.ir import EXPERTS, VECTORS, WEIGHTS, Area, Item, named, spans, walk
-from tapeout.compiler.lower.cached import kept
+from tapeout.compiler.ir import EXPERTS, VECTORS, WEIGHTS, Area, Item, named
+from tapeout.compiler.lower.cached import Kept, kept
 from tapeout.compiler.lower.context import Context, Step
 from tapeout.compiler.lower.entry import lower
 from tapeout.compiler.memory import Memory
-from tapeout.compiler.order import Ring, order
-from tapeout.compiler.program import CacheTensor, Entry, Operator, Program, Region, as_code, identity
+from tapeout.compiler.order import Ring, least, order
+from tapeout.compiler.program import Entry, Operator, Program, Region, as_code, identity
 from tapeout.compiler.synchronise import synchronise
 from tapeout.errors import DoesNotHold, InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, LatentAttention, Model
@@ -98,28 +98,30 @@ def compile(
     for i, chunk in enumerate(sizes):
         steps = [Step(1, 1), *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
         capacity = round_up(positions + max(s.tokens for s in steps) + 128, 128)
-        cache, slot_bytes = kept(model, capacity)
+        keeps = kept(model, capacity, g.pad_bytes)
         memory = Memory(
             model, chosen, g, tiles=g.tiles, chunk_bytes=min(max(g.pad_bytes // SHARE, 4096), CHUNK)
         )
-        _fixed(memory, model, steps, slots, slot_bytes)
-        _fits(memory, chip, slots, slot_bytes, positions)
+        _fixed(memory, model, steps, slots, keeps)
+        _fits(memory, chip, slots, keeps.slot_bytes, positions)
         schedule = Schedule()
         try:
             done = [
-                _one(model, chosen, g, memory, step, capacity, schedule.tile, cache, slot_bytes, chip)
+                _one(model, chosen, g, memory, step, capacity, schedule.tile, keeps, slots, chip)
                 for step in sorted(steps, key=lambda s: -s.rows)  # what may not fit comes first
             ][::-1]
         except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
             if i == len(sizes) - 1:
                 raise
             continue
-        return _assemble(model, chip, chosen, schedule, memory, done, cache, positions, slots, slot_bytes)
+        return _assemble(model, chip, chosen, schedule, memory, done, keeps, positions, slots)
     raise AssertionError("no size was tried")
 
 
 class _NoRoom(InputError):
-    """The scratchpad is too small for what an entry works on at a time."""
+    """The scratchpad is too small for what an entry works on at a time: `activations` bytes and weights."""
+
+    activations = 0
 
 
 def _possible(model: Model, chip: ChipSpec, plan: FormatPlan, g: Geometry) -> None:
@@ -155,13 +157,13 @@ def _cuts(model: Model) -> tuple[int, ...]:
     return tuple(sorted({a.chunk for a in attentions if a.chunk is not None}))
 
 
-def _fixed(memory: Memory, model: Model, steps: list[Step], slots: int, slot_bytes: int) -> None:
+def _fixed(memory: Memory, model: Model, steps: list[Step], slots: int, keeps: Kept) -> None:
     rows = max(s.rows for s in steps)
     for region in ("tokens", "positions", "slots"):
         memory.room(region, 4 * rows)
     memory.room("chosen", 32 * rows)
     memory.room("logits", round_up(4 * model.vocabulary, 64) * max(s.sequences for s in steps))
-    memory.room("cache", slots * slot_bytes)
+    memory.room("cache", slots * keeps.slot_bytes + keeps.state_bytes)
 
 
 def _fits(memory: Memory, chip: ChipSpec, slots: int, slot_bytes: int, context: int) -> None:
@@ -187,11 +189,24 @@ def _within(model: Model, chip: ChipSpec, need: int, cache: int, slots: int, con
 
 def _one(
     model: Model, plan: FormatPlan, g: Geometry, memory: Memory, step: Step, capacity: int, tile: int,
-    cache: list[tuple[CacheTensor, CacheTensor]], slot_bytes: int, chip: ChipSpec,
+    keeps: Kept, slots: int, chip: ChipSpec,
+) -> _Lowered:  # fmt: skip
+    """One entry; with experts' weights loaded for each block of their rows where there is no room to keep them."""
+    try:
+        return _lowered(model, plan, g, memory, step, capacity, tile, keeps, slots, chip, True)
+    except _NoRoom as e:
+        if not model.experts or step.rows == 1 or e.activations > g.pad_bytes // 2:
+            raise
+    return _lowered(model, plan, g, memory, step, capacity, tile, keeps, slots, chip, False)
+
+
+def _lowered(
+    model: Model, plan: FormatPlan, g: Geometry, memory: Memory, step: Step, capacity: int, tile: int,
+    keeps: Kept, slots: int, chip: ChipSpec, resident: bool,
 ) -> _Lowered:  # fmt: skip
     b = Builder(g)
     areas = {i: Area(f"cache of layer {i}") for i in range(len(model.layers))}
-    c = Context(b, memory, model, plan, step, capacity, tile, cache, areas, slot_bytes)
+    c = Context(b, memory, model, plan, step, capacity, tile, keeps, slots, areas, resident)
     if step.tokens > 1:
         c.count = b.argument(3, step.tokens)
     lower(c)
@@ -217,24 +232,18 @@ def _rings(
 ) -> dict[str, Ring]:
     """The scratchpad above the work buffers, dealt to vectors, experts and weights by what they need at least; of
     what is then left experts get the share `experts`."""
-    largest = dict.fromkeys((VECTORS, EXPERTS, WEIGHTS), 0)
-    total = dict.fromkeys(largest, 0)
-    for item in walk(items):
-        for (place, _, _), written in spans(item):
-            kind = getattr(place, "kind", None)
-            if written and kind in largest:
-                largest[kind] = max(largest[kind], place.size + place.align)  # type: ignore[union-attr]
-                total[kind] += place.size  # type: ignore[union-attr]
+    kinds = (VECTORS, EXPERTS, WEIGHTS)
     start = round_up(top, 64)
     room = g.pad_bytes - start
-    need = {kind: min(2 * size, total[kind] + 1024) for kind, size in largest.items()}
-    need[VECTORS] = min(max(need[VECTORS], 3 * largest[VECTORS] + 1024), total[VECTORS] + 1024)
+    need = least(items, kinds, banks)
     if sum(need.values()) > room:
-        raise _NoRoom(
+        found = _NoRoom(
             where, "core.scratchpad.kibibytes",
             Phrase(f"{g.pad_bytes >> 10}"),
             f"room for {start} bytes of activations of {step.rows} tokens and {sum(need.values())} of weights",
         )  # fmt: skip
+        found.activations = start
+        raise found
     spare = room - sum(need.values())
     share = {VECTORS: 0.05, EXPERTS: experts if need[EXPERTS] else 0.0}
     share[WEIGHTS] = 1 - sum(share.values())
@@ -248,7 +257,7 @@ def _rings(
 
 def _assemble(
     model: Model, chip: ChipSpec, plan: FormatPlan, schedule: Schedule, memory: Memory, done: list[_Lowered],
-    cache: list[tuple[CacheTensor, CacheTensor]], context: int, slots: int, slot_bytes: int,
+    keeps: Kept, context: int, slots: int,
 ) -> Program:  # fmt: skip
     regions = memory.regions(REGIONS)
 
@@ -292,6 +301,6 @@ def _assemble(
             )
             for d in done
         ),
-        cache=tuple(cache), context=context, slots=slots, slot_bytes=slot_bytes,
+        cache=keeps.cache, states=keeps.states, context=context, slots=slots, slot_bytes=keeps.slot_bytes,
         tensors=tuple(memory.used.values()), cuts=_cuts(model), report=report,
     )  # fmt: skip

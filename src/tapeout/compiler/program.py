@@ -77,6 +77,19 @@ class CacheTensor:
 
 
 @dataclass(frozen=True)
+class StateTensor:
+    """FP32 numbers [rows, pieces × columns] of one layer's state in a sequence's slot: column c of piece p, row r at
+    `at` + p·piece_stride + r·row_stride + 4·c."""
+
+    at: int
+    rows: int
+    pieces: int
+    columns: int
+    row_stride: int
+    piece_stride: int
+
+
+@dataclass(frozen=True)
 class Operator:
     """What instructions were made for: an operator of a layer; layer None is outside the layers."""
 
@@ -91,6 +104,7 @@ class Program:
     `code` uint64 [instructions, 2]: the 128-bit words, low half first. `origin` int32 [instructions]: index into
     `operators`. `regions`: the memory map, by name; `memory_bytes` covers it. `recipe`: what the image holds besides
     code. `cache[layer]`: where keys and values lie within a sequence's slot; slot s is at cache base + s·`slot_bytes`.
+    `states[layer]`: of linear attention, the last inputs of its convolution (queries, keys, values) and its state.
     `identity`: of the model (`identity`). `context`: positions that a sequence can have; `slots`: sequences at a
     time. `tensors`: those of the checkpoint
     that the recipe takes. `cuts`: no run's new tokens lie on both sides of a multiple of one of these positions.
@@ -108,12 +122,13 @@ class Program:
     regions: dict[str, Region]
     recipe: tuple[Pack, ...]
     entries: tuple[Entry, ...]
-    cache: tuple[tuple[CacheTensor, CacheTensor], ...]
+    cache: tuple[tuple[CacheTensor, ...], ...]
     context: int
     slots: int
     slot_bytes: int
     tensors: tuple[Tensor, ...] = ()
     cuts: tuple[int, ...] = ()
+    states: tuple[tuple[StateTensor, ...], ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -209,7 +224,8 @@ def _header(p: Program) -> dict[str, Any]:
         "regions": {name: [r.base, r.size] for name, r in p.regions.items()},
         "recipe": [[x.region, x.offset, x.kind, list(x.tensors), dict(x.options)] for x in p.recipe],
         "entries": [asdict(e) for e in p.entries],
-        "cache": [[asdict(k), asdict(v)] for k, v in p.cache],
+        "cache": [[asdict(x) for x in layer] for layer in p.cache],
+        "states": [[asdict(x) for x in layer] for layer in p.states],
         "tensors": [asdict(x) for x in p.tensors],
         "cuts": list(p.cuts),
     }  # fmt: skip
@@ -232,7 +248,8 @@ def _read(t: dict[str, Any], code: NDArray[Any], origin: NDArray[Any], path: Pat
         regions={name: Region(*r) for name, r in t["regions"].items()},
         recipe=tuple(Pack(r, at, kind, tuple(names), options) for r, at, kind, names, options in t["recipe"]),
         entries=tuple(Entry(**e) for e in t["entries"]),
-        cache=tuple((_cache(k), _cache(v)) for k, v in t["cache"]),
+        cache=tuple(tuple(_cache(x) for x in layer) for layer in t["cache"]),
+        states=tuple(tuple(StateTensor(**x) for x in layer) for layer in t.get("states", ())),
         tensors=tuple(Tensor(**{**x, "shape": tuple(x["shape"])}) for x in t["tensors"]),
         context=t["context"], slots=t["slots"], slot_bytes=t["slot_bytes"], cuts=tuple(t.get("cuts", ())),
         report=t["report"],

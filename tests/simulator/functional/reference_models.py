@@ -35,6 +35,11 @@ DEEPSEEK: dict[str, Any] = {
     "moe_intermediate_size": 64, "first_k_dense_replace": 1, "routed_scaling_factor": 2.5, "norm_topk_prob": True,
     "num_key_value_heads": 4, "head_dim": 16, "rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0},
 }  # fmt: skip
+DELTA: dict[str, Any] = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+    "num_hidden_layers": 4, "head_dim": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+}  # fmt: skip
 MOE: dict[str, Any] = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 
 # name → (configuration class of transformers, its fields)
@@ -56,6 +61,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "partial_rotary_factor": 0.5, "routed_scaling_factor": 1.5,
     }),
     "minimax_m2": ("MiniMaxM2Config", {"num_local_experts": 8, "num_experts_per_tok": 2, "rotary_dim": 16}),
+    "qwen3_5": ("Qwen3_5TextConfig", DELTA),
+    "qwen3_5_moe": ("Qwen3_5MoeTextConfig", {
+        **DELTA, **MOE, "shared_expert_intermediate_size": 64, "norm_topk_prob": True,
+    }),
     "llama4": ("Llama4TextConfig", {
         "num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 192, "attention_chunk_size": 64,
         "interleave_moe_layer_step": 2, "num_hidden_layers": 4, "attn_temperature_tuning": False, "use_qk_norm": True,

@@ -10,8 +10,9 @@ from tapeout.chip.isa.geometry import BLOCK_BYTES, Geometry, round_up
 from tapeout.chip.isa.layout import row_bytes
 from tapeout.compiler.builder import Builder
 from tapeout.compiler.ir import VECTORS, WORK, Area, Buffer, Mem, Ref, Scalar
+from tapeout.compiler.lower.cached import Kept
 from tapeout.compiler.memory import Memory
-from tapeout.compiler.program import CacheTensor
+from tapeout.compiler.program import CacheTensor, StateTensor
 from tapeout.model.architecture import Model, Tensor
 from tapeout.numerics.formats import BLOCK
 from tapeout.numerics.plan import FormatPlan
@@ -73,7 +74,8 @@ class Step:
 @dataclass
 class Context:
     """One entry being lowered. `positions[i]`, `slots[i]`: the position of the first new token and the byte offset
-    of the cache slot of sequence i; `count`: new tokens that are real."""
+    of the cache slot of sequence i, `sources[i]`: of the slot whose states it starts from; `count`: new tokens that are
+    real. `resident`: weights of experts of several tokens may stay in the scratchpad while their rows come by."""
 
     builder: Builder
     memory: Memory
@@ -82,11 +84,13 @@ class Context:
     step: Step
     capacity: int
     tile: int
-    cache: list[tuple[CacheTensor, CacheTensor]]
+    kept: Kept
+    slots_there: int
     caches: dict[int, Area]
-    slot_bytes: int
+    resident: bool = True
     positions: list[Scalar] = field(default_factory=list)
     slots: list[Scalar] = field(default_factory=list)
+    sources: list[Scalar] = field(default_factory=list)
     count: Scalar | None = None
     tables: dict[str, Ref] = field(default_factory=dict)
 
@@ -94,6 +98,16 @@ class Context:
     def g(self) -> Geometry:
         """The core's."""
         return self.builder.g
+
+    @property
+    def cache(self) -> tuple[tuple[CacheTensor, ...], ...]:
+        """Keys and values of each layer."""
+        return self.kept.cache
+
+    @property
+    def states(self) -> tuple[tuple[StateTensor, ...], ...]:
+        """States of each layer."""
+        return self.kept.states
 
     def work(self, name: str, size: int, align: int = 64) -> Ref:
         """A new work buffer."""
@@ -123,6 +137,14 @@ class Context:
         if key not in self.tables:
             self.tables[key] = self.work("numbers", size)
             self.builder.load(self.tables[key], self.memory.numbers(values), size)
+        return self.tables[key]
+
+    def apart(self, n: int) -> Ref:
+        """The numbers below n as uint32, one every 32 bytes, loaded once for the whole entry."""
+        key = f"apart {n}"
+        if key not in self.tables:
+            self.tables[key] = self.work("indices", 32 * n)
+            self.builder.load(self.tables[key], self.memory.indices(n), 32 * n)
         return self.tables[key]
 
     def constants(self, at: Mem, bytes: int, name: str) -> Ref:

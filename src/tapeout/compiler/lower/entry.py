@@ -5,9 +5,9 @@ from __future__ import annotations
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.host import LOGITS
 from tapeout.compiler.ir import Area, Mem, Ref
-from tapeout.compiler.lower.cached import not_compiled
 from tapeout.compiler.lower.choice import Choice, pieces
 from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
+from tapeout.compiler.lower.delta import linear
 from tapeout.compiler.lower.experts import mixture
 from tapeout.compiler.lower.feed_forward import dense
 from tapeout.compiler.lower.grouped_query import grouped_query
@@ -59,7 +59,7 @@ def _mix(c: Context, x: Rows, layer: int, a: Attention) -> Floats:
         return grouped_query(c, x, layer, a)
     if isinstance(a, LatentAttention):
         return latent(c, x, layer, a)
-    raise not_compiled(c.model, layer)
+    return linear(c, x, layer, a)
 
 
 def _start(c: Context) -> None:
@@ -76,7 +76,8 @@ def _start(c: Context) -> None:
         b.load(c.tables["indices"], at, 32 * k)
     if step.sequences == 1:
         c.positions = [b.argument(1, 64)]
-        c.slots = [b.scalar("mul", b.argument(2, 0), c.slot_bytes)]
+        c.slots = [b.scalar("mul", b.argument(2, 0), c.kept.slot_bytes)]
+        _sources(c)
         return
     table = c.work("step table", 2 * 4 * round_up(step.sequences, 16))
     half = 4 * round_up(step.sequences, 16)
@@ -84,7 +85,18 @@ def _start(c: Context) -> None:
     b.load(table + half, Mem("slots"), 4 * step.sequences)
     for i in range(step.sequences):
         c.positions.append(b.read(table + 4 * i, 64))
-        c.slots.append(b.scalar("mul", b.read(table + half + 4 * i, 0), c.slot_bytes))
+        c.slots.append(b.scalar("mul", b.read(table + half + 4 * i, 0), c.kept.slot_bytes))
+    _sources(c)
+
+
+def _sources(c: Context) -> None:
+    """Where states come from: the sequence's slot, or the zeros behind the last slot if it starts."""
+    if not c.kept.state_bytes:
+        return
+    b, zeros = c.builder, c.slots_there * c.kept.slot_bytes
+    for position, slot in zip(c.positions, c.slots, strict=True):
+        away = b.scalar("sub", b.constant(zeros), slot)
+        c.sources.append(b.scalar("add", slot, b.scalar("mul", b.scalar("equal", position, 0), away)))
 
 
 def _embed(c: Context) -> Floats:

@@ -128,7 +128,7 @@ class _Weights:
 
     def __init__(self, c: Context, r: Record, at: Mem) -> None:
         self.c, self.r, self.at = c, r, at
-        self.resident = 4 * (r.gate.bytes + r.up.bytes + r.down.bytes) <= c.g.pad_bytes
+        self.resident = c.resident and 4 * (r.gate.bytes + r.up.bytes + r.down.bytes) <= c.g.pad_bytes
         self.kept: dict[int, Ref] = {}
         self.bias_at: Ref | None = None
         if self.resident:

@@ -42,7 +42,7 @@ def read(c: Config) -> Model:
     default = ["linear_attention" if (i + 1) % every else "full_attention" for i in range(c.layers)]
     mixed = "moe" in c.model_type
     part = read_experts(c) if mixed else Dense(c.width("intermediate_size"), c.activation())
-    left_out = ["the delta rule's gates and normalisation are counted, not modelled bit for bit"]
+    left_out = []
     if c.integer("mtp_num_hidden_layers", 0, low=0, high=MAX_LAYERS):
         left_out.append("the multi-token-prediction layer is left out")
     return decoder(

@@ -1,4 +1,4 @@
-"""The attention half of a layer: grouped-query and latent."""
+"""The attention half of a layer: grouped-query, latent, linear."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tapeout.errors import InputError, Phrase
+from tapeout.errors import InputError
 from tapeout.model.architecture import Attention, GroupedQueryAttention, LatentAttention, Tensor
 from tapeout.numerics import fast, fp32
 from tapeout.numerics.formats import FORMATS, Mx
 from tapeout.simulator.functional.cache import LayerCache
+from tapeout.simulator.functional.delta import Delta
 from tapeout.simulator.functional.part import Batch, Setting, linear
 from tapeout.simulator.functional.rotary import Rotary
+from tapeout.simulator.functional.state import StateCache
 
 
 class Mixer(Protocol):
@@ -23,22 +25,18 @@ class Mixer(Protocol):
         """Normalised inputs [tokens, hidden] → [tokens, hidden]; appends to the caches."""
         ...
 
-    def cache(self) -> LayerCache:
+    def cache(self) -> LayerCache | StateCache:
         """An empty cache."""
         ...
 
 
-def build(
-    s: Setting, layer: int, a: Attention, names: dict[str, Tensor], rotaries: dict[object, Rotary]
-) -> Mixer:
-    """The attention of `layer`. Raises InputError for a kind that the simulator does not run."""
+def build(s: Setting, a: Attention, names: dict[str, Tensor], rotaries: dict[object, Rotary]) -> Mixer:
+    """The attention of a layer."""
     if isinstance(a, GroupedQueryAttention):
         return GroupedQuery(s, a, names, rotaries)
     if isinstance(a, LatentAttention):
         return Latent(s, a, names, rotaries)
-    raise InputError(
-        s.loader.model.name, f"layer {layer}", Phrase("linear attention"), "grouped-query or latent attention"
-    )
+    return Delta(s, a, names)
 
 
 def _rotary(rotaries: dict[object, Rotary], rope: object) -> Rotary:
@@ -111,6 +109,7 @@ class GroupedQuery:
         y = np.empty_like(q)
         low, high = visible(batch.positions, a.window, a.chunk)
         for span, cache in zip(batch.spans, batch.caches, strict=True):
+            assert isinstance(cache, LayerCache)
             cache.append(k[span], v[span])
             y[span] = fast.attend(
                 q[span], cache.keys, cache.values, cache.length, low[span], high[span],
@@ -205,6 +204,7 @@ class Latent:
         y = np.empty((tokens, a.heads, a.kv_rank), np.float32)
         low, high = visible(batch.positions, None, None)
         for span, cache in zip(batch.spans, batch.caches, strict=True):
+            assert isinstance(cache, LayerCache)
             cache.append(key[span], latent[span, None])
             y[span] = fast.attend(
                 query[span], cache.keys, cache.values, cache.length, low[span], high[span],

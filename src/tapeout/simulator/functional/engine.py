@@ -24,6 +24,7 @@ from tapeout.simulator.functional.feed_forward import DenseNetwork, Mixture
 from tapeout.simulator.functional.part import Batch, Setting, linear
 from tapeout.simulator.functional.rotary import Rotary
 from tapeout.simulator.functional.schedule import Schedule
+from tapeout.simulator.functional.state import StateCache
 from tapeout.simulator.functional.weights import Loader, Source
 
 CHUNK = 512  # tokens of a prompt worked on at a time; changes memory, not bits
@@ -38,7 +39,7 @@ def _cores() -> int:
 class Sequence:
     """One sequence: its tokens' caches, layer by layer. `length`: tokens seen so far."""
 
-    def __init__(self, caches: list[LayerCache]) -> None:
+    def __init__(self, caches: list[LayerCache | StateCache]) -> None:
         self.caches = caches
 
     @property
@@ -63,7 +64,7 @@ class _Block:
     def __init__(self, s: Setting, index: int, layer: Layer, rotaries: dict[object, Rotary]) -> None:
         names = s.loader.of_layer(index)
         self.index, self.setting = index, s
-        self.attention = build(s, index, layer.attention, names, rotaries)
+        self.attention = build(s, layer.attention, names, rotaries)
         part = layer.feed_forward
         self.feed_forward = (
             DenseNetwork(s, part, names) if isinstance(part, Dense) else Mixture(s, part, names)

@@ -15,6 +15,7 @@ from tapeout.numerics.plan import FormatPlan
 from tapeout.numerics.product import Split
 from tapeout.simulator.functional.cache import LayerCache
 from tapeout.simulator.functional.schedule import Schedule
+from tapeout.simulator.functional.state import StateCache
 from tapeout.simulator.functional.weights import Loader
 
 
@@ -82,4 +83,4 @@ class Batch:
 
     positions: NDArray[np.int64]
     spans: list[slice]
-    caches: list[LayerCache]
+    caches: Sequence[LayerCache | StateCache]
