@@ -28,6 +28,14 @@ def request(
     )
 
 
+def cleared(pad: Scratchpad) -> Simulation:
+    """After reset, when it may be used."""
+    sim = simulate(pad)
+    sim.step(pad.depth)
+    assert not sim.peek("clearing")
+    return sim
+
+
 def send(sim: Simulation, port: int, requests: list[int]) -> np.ndarray:
     return pack(requests, sim.ports[f"request{port}__payload"][1])
 
@@ -44,12 +52,13 @@ def test_every_single_and_double_error() -> None:
         if len(flips) < 2:
             assert secded.encode(data) == word
     got = simulate(SecdedDecode()).table(
-        {"word": np.array(words, object)}, ["fixed", "one_wrong", "two_wrong"]
+        {"word": np.array(words, object)}, ["fixed", "one_wrong", "two_wrong", "parity"]
     )
     for i, word in enumerate(words):
         data, state = secded.decode(word)
         assert int(got["fixed"][i, 0]) | int(got["fixed"][i, 1]) << 32 == data
         assert (got["one_wrong"][i], got["two_wrong"][i]) == (state == "corrected", state == "wrong")
+        assert got["parity"][i] == data.bit_count() % 2
     values = [rng.getrandbits(64) for _ in range(500)]
     check = simulate(SecdedEncode()).table({"word": np.array(values, object)}, ["check"])["check"]
     assert [int(c) for c in check] == [secded.encode(v) >> 64 for v in values]
@@ -59,7 +68,7 @@ def test_every_single_and_double_error() -> None:
 def test_ports_with_their_own_rows_equal_a_dictionary(offer: float, accept: float) -> None:
     """Each port works on addresses of its own, in the same banks, so its order alone decides what it reads."""
     rng = random.Random(2)
-    sim = simulate(PAD)
+    sim = cleared(PAD)
     sent, answers = {}, {}
     for port, words in enumerate(PAD.ports):
         memory: dict[int, int] = {}
@@ -87,9 +96,8 @@ def test_ports_with_their_own_rows_equal_a_dictionary(offer: float, accept: floa
 
 def test_latency_and_bandwidth() -> None:
     """Ports on different banks each move a word a cycle; on the same bank they share it fairly."""
-    sim = simulate(PAD)
     for apart in (True, False):
-        sim.reset()
+        sim = cleared(PAD)
         n = 200
         reads = {
             "request1": send(sim, 1, [request(PAD, 1, 0)] * n),
@@ -105,7 +113,7 @@ def test_latency_and_bandwidth() -> None:
 
 @pytest.mark.parametrize(("inject", "wrong_bits"), [(1, 1), (2, 2)])
 def test_injected_errors_are_corrected_or_counted(inject: int, wrong_bits: int) -> None:
-    sim = simulate(PAD)
+    sim = cleared(PAD)
     value = random.Random(3).getrandbits(128)
     sim.poke("inject", inject)
     sim.run({"request1": send(sim, 1, [request(PAD, 1, 5, True, 3, value)])}, {})
@@ -114,6 +122,78 @@ def test_injected_errors_are_corrected_or_counted(inject: int, wrong_bits: int) 
     sim.step(4)
     assert unpack(run["answer2"]) == [value if wrong_bits == 1 else value ^ 3] * 7
     assert (sim.peek("corrected"), sim.peek("uncorrectable")) == ((7, 0) if wrong_bits == 1 else (0, 7))
+
+
+def test_every_word_is_zero_after_reset_and_no_error_is_told() -> None:
+    """The memory starts with random bits, so with wrong check bits."""
+    sim = cleared(PAD)
+    words = range(PAD.banks * PAD.depth)
+    run = sim.run({"request1": send(sim, 1, [request(PAD, 1, a) for a in words])}, {"answer1": len(words)})
+    sim.step(4)
+    assert unpack(run["answer1"]) == [0] * len(words)
+    assert sim.peek("corrected") == sim.peek("uncorrectable") == 0
+
+
+def watch(sim: Simulation, cycles: int, *names: str) -> list[tuple[int, ...]]:
+    """Ports in so many cycles."""
+    seen = []
+    for _ in range(cycles):
+        sim.step()
+        seen.append(tuple(sim.peek(n) for n in names))
+    return seen
+
+
+@pytest.mark.parametrize("port", [0, 1, 2])
+def test_a_write_with_a_wrong_parity_is_told_with_its_place(port: int) -> None:
+    """Any one bit of the parity or of the data, in granules that are written; not in others."""
+    rng = random.Random(port)
+    sim = cleared(PAD)
+    words = PAD.ports[port]
+    for _ in range(80):
+        address = rng.randrange(0, PAD.banks * PAD.depth, words)
+        mask, value = rng.getrandbits(2 * words), rng.getrandbits(128 * words)
+        right = sum(((value >> 64 * g) & (1 << 64) - 1).bit_count() % 2 << g for g in range(2 * words))
+        wrong = rng.choice([0, 1 << rng.randrange(2 * words)])
+        for name, v in (
+            ("payload", request(PAD, port, address, True, mask, value)),
+            ("valid", 1),
+        ):
+            sim.poke(f"request{port}__{name}", v)
+        sim.step()
+        sim.poke(f"request{port}__valid", 0)
+        sim.poke(f"sent_parity{port}", right ^ wrong)
+        sim.step()
+        sim.poke(f"sent_parity{port}", 0)
+        told = [at for found, at in watch(sim, 6, "mismatch", "at") if found]
+        granule = wrong.bit_length() - 1
+        assert told == ([address + granule // 2] if wrong & mask else [])
+
+
+@pytest.mark.parametrize("port", [0, 1, 2])
+def test_an_answer_s_parity_is_that_of_its_data(port: int) -> None:
+    """With single errors in data and check bits, corrected, and with none; a double error is told with its place."""
+    rng = random.Random(port)
+    sim = cleared(PAD)
+    words = PAD.ports[port]
+    for inject in (0, 1, 2):
+        sim.poke("inject", inject)
+        address, value = rng.randrange(0, PAD.banks * PAD.depth, words), rng.getrandbits(128 * words)
+        write = request(PAD, port, address, True, (1 << 2 * words) - 1, value)
+        sim.run({f"request{port}": send(sim, port, [write])}, {})
+        sim.step(4)
+        sim.poke("inject", 0)
+        for name, v in (("payload", request(PAD, port, address)), ("valid", 1)):
+            sim.poke(f"request{port}__{name}", v)
+        sim.step()
+        sim.poke(f"request{port}__valid", 0)
+        seen = watch(sim, 8, f"answer{port}__valid", f"answer{port}__payload", f"answer_parity{port}")
+        data, parity = next((data, parity) for valid, data, parity in seen if valid)
+        flips = sum(3 << 128 * w for w in range(words)) if inject == 2 else 0
+        assert data == value ^ flips
+        granules = [(data >> 64 * g) & (1 << 64) - 1 for g in range(2 * words)]
+        assert parity == sum(g.bit_count() % 2 << i for i, g in enumerate(granules))
+        sim.reset()
+        sim.step(PAD.depth)
 
 
 def test_lint() -> None:

@@ -227,7 +227,8 @@ class Bench:
         self.address_bits = (self.words - 1).bit_length()
 
     def fill(self, pad: NDArray[np.uint8]) -> None:
-        """Write the whole scratchpad."""
+        """Write the whole scratchpad, when its reset is over."""
+        self.sim.step(self.block.pad.depth)
         mask = (1 << self.word // 8) - 1
         a = self.address_bits
         rows = [

@@ -22,8 +22,8 @@ from tapeout.physical.handoff.syntax import commands, sdc_problems, upf_problems
 from tapeout.physical.handoff.testbench import hexadecimal
 from tapeout.physical.handoff.vectors import vectors, wanted
 
-PORTS = {"clk": ("input", 1), "rst": ("input", 1), "axi_a": ("output", 48), "s_b": ("input", 1), "irq": ("output", 1),
-         "inject": ("input", 2)}  # fmt: skip
+PORTS = {"clk": ("input", 1), "rst": ("input", 1), "axi_a": ("output", 48), "s_b": ("input", 1),
+         "irq": ("output", 1)}  # fmt: skip
 VERILOG = """module leaf(a, clk, q);
   input a;
   wire a;

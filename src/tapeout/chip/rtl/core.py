@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib.wiring import Out
 
 from tapeout.chip import spec
-from tapeout.chip.isa.definition import Engine
+from tapeout.chip.isa.definition import Cause, Engine
 from tapeout.chip.isa.geometry import BLOCK_BYTES, Geometry
 from tapeout.chip.isa.registry import instructions
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.counters import Counters
 from tapeout.chip.rtl.dma_load import DmaLoad
 from tapeout.chip.rtl.dma_store import DmaStore
-from tapeout.chip.rtl.host import Host
+from tapeout.chip.rtl.guards import Guards, guards_of
+from tapeout.chip.rtl.host import PLACE_BITS, Host
 from tapeout.chip.rtl.matrix import Matrix
 from tapeout.chip.rtl.memory_port import MemoryPort, axi
 from tapeout.chip.rtl.pad_port import PadPort
+from tapeout.chip.rtl.parity import PATH_BITS, number
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer import CAUSE_BITS, Sequencer
 from tapeout.chip.rtl.sequencer_dispatch import ENGINES
@@ -57,8 +59,7 @@ def pad_ports(block: Block) -> tuple[PadPort, ...]:
 
 
 class Core(Block):
-    """One core of `core` (a `spec.Core`). Ports: AXI4 to memory (`axi_*`), AXI4-Lite from the host (`s_*`), `irq`;
-    `inject` as the scratchpad's, for tests of its error correction.
+    """One core of `core` (a `spec.Core`). Ports: AXI4 to memory (`axi_*`), AXI4-Lite from the host (`s_*`), `irq`.
 
     Raises ValueError for what the blocks cannot be built for, in words.
     """
@@ -80,14 +81,22 @@ class Core(Block):
         self.ports = [(name, p) for name, block in named.items() for p in pad_ports(block)]
         self.pad = Scratchpad(pad.banks, depth, word, [p for _, p in self.ports])
         subordinate = {n: m for n, m in self.host.signature.members.items() if n.startswith("s_")}
-        super().__init__(axi(port) | subordinate | {"irq": Out(1), "inject": In(2)})
+        super().__init__(axi(port) | subordinate | {"irq": Out(1)})
 
     @property
     def module_name(self) -> str:
         return "core"
 
     def placed(self) -> Iterable[Block]:
-        return (self.sequencer, *self.blocks.values(), self.port, self.host, self.counters, self.pad)
+        engines = {e.name.lower(): b for e, b in self.blocks.items()}
+        streams = {
+            "line": self.sequencer.line, "loaded": self.port.loaded, "stored": self.port.write,
+            **{f"command of {name}": b.command for name, b in engines.items()},
+        }  # fmt: skip
+        return (
+            self.sequencer, *self.blocks.values(), self.port, self.host, self.counters, self.pad,
+            *guards_of(streams.values(), [p for _, p in self.ports], self.core.scratchpad.word_bytes),
+        )  # fmt: skip
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -107,23 +116,32 @@ class Core(Block):
                 sink.valid.eq(source.valid), sink.payload.eq(source.payload), source.ready.eq(sink.ready)
             ]  # fmt: skip
 
+        guard = Guards(m, host.inject)
         connect(sequencer.line_request, port.fetch)
         connect(port.fetched, sequencer.line)
+        guard.stream("line", port.fetched, sequencer.line)
         connect(load.read, port.load)
         connect(port.loaded, load.answer)
+        guard.stream("loaded", port.loaded, load.answer)
         connect(store.write, port.write)
+        guard.stream("stored", store.write, port.write)
         m.d.comb += [store.acknowledged.eq(port.acknowledged), store.refused.eq(port.refused)]
         placed = {"sequencer": sequencer} | {e.name.lower(): b for e, b in engines.items()}
         for k, (name, kind) in enumerate(self.ports):
-            connect(getattr(placed[name], f"{kind.name}_request"), getattr(pad, f"request{k}"))
+            request = getattr(placed[name], f"{kind.name}_request")
+            connect(request, getattr(pad, f"request{k}"))
+            if kind.writes:
+                m.d.comb += getattr(pad, f"sent_parity{k}").eq(guard.sent("pad_write", request))
             if kind.reads:
-                connect(getattr(pad, f"answer{k}"), getattr(placed[name], f"{kind.name}_answer"))
+                answer = getattr(placed[name], f"{kind.name}_answer")
+                connect(getattr(pad, f"answer{k}"), answer)
+                guard.answer(f"{name}_answer", answer, getattr(pad, f"answer_parity{k}"))
         connect(sequencer.interrupt, host.interrupt)
         m.d.comb += [
             sequencer.start.eq(host.start), sequencer.base.eq(host.base), sequencer.arguments.eq(host.arguments),
             host.running.eq(sequencer.running), host.halted.eq(sequencer.halted),
             host.trapped.eq(sequencer.trapped), host.cause.eq(sequencer.cause), host.at.eq(sequencer.at),
-            pad.inject.eq(self.inject),
+            pad.inject.eq(host.inject[:2]),
         ]  # fmt: skip
 
         done, errors = [], []
@@ -133,12 +151,34 @@ class Core(Block):
                 done.append(Const(0, 1))
                 continue
             connect(getattr(sequencer, f"command{k}"), block.command)
+            guard.stream(f"{engine.name.lower()}_command", getattr(sequencer, f"command{k}"), block.command)
             done.append(block.done)
             errors.append((block.error, block.cause))
         error, cause = Signal(), Signal(CAUSE_BITS)
         for one, why in reversed(errors):
             with m.If(one):
                 m.d.comb += [error.eq(1), cause.eq(why)]
+        # a wrong word: told to the host with its place, and a trap two cycles after it was found
+        guard.errors += [("scratchpad", pad.two_wrong), ("pad_write", pad.mismatch)]
+        fault, of_parity = Signal(PATH_BITS), Signal()
+        for path, wrong in reversed(guard.errors):
+            with m.If(wrong):
+                m.d.sync += fault.eq(number(path))
+        found = Cat(wrong for _, wrong in guard.errors).any()
+        in_pad = pad.two_wrong | pad.mismatch
+        fault_at = Signal(PLACE_BITS, reset_less=True)
+        offset = (self.core.scratchpad.word_bytes - 1).bit_length()
+        with m.If(~found):
+            m.d.sync += fault.eq(0)
+        m.d.sync += [
+            of_parity.eq(Cat(wrong for path, wrong in guard.errors if path != "scratchpad").any()),
+            fault_at.eq(Mux(in_pad, Cat(Const(0, offset), pad.at), 0)),
+        ]
+        m.d.comb += [
+            host.fault.eq(fault), host.fault_at.eq(fault_at), host.clearing.eq(pad.clearing)
+        ]  # fmt: skip
+        with m.If(fault.any()):
+            m.d.comb += [error.eq(1), cause.eq(Cause.PARITY)]
         m.d.comb += [
             sequencer.done.eq(Cat(done)), sequencer.engine_error.eq(error), sequencer.engine_cause.eq(cause)
         ]  # fmt: skip
@@ -150,6 +190,7 @@ class Core(Block):
             "load_beats": load.answer.valid & load.answer.ready,
             "store_beats": store.write.valid & store.write.ready,
             "fetch_beats": sequencer.line.valid & sequencer.line.ready,
+            "parity": of_parity,
         }
         if matrix := engines.get(Engine.MATRIX):
             names = ("active", "wants_weights", "wants_activations")

@@ -22,6 +22,7 @@ COUNTERS = {
     "matrix_blocked": "cycles in which the matrix engine's did",
     "vector_blocked": "cycles in which the vector engine's did",
     "store_blocked": "cycles in which the store engine's did",
+    "parity": "cycles in which a word of wrong parity was found between blocks",
     "corrected": "words of 64 bits that the scratchpad read with one wrong bit, since reset",
     "uncorrectable": "words of 64 bits that it read with two, since reset",
 }

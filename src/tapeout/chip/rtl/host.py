@@ -15,10 +15,12 @@ from amaranth.lib.wiring import In, Out
 from tapeout.chip.isa.definition import ARGUMENTS, PC_BITS, REGISTER_BITS
 from tapeout.chip.rtl.block import Block
 from tapeout.chip.rtl.counters import COUNTERS
+from tapeout.chip.rtl.parity import PATH_BITS, PATHS
 from tapeout.chip.rtl.sequencer import CAUSE_BITS
 
-IDENTITY = 0x7A9E_0001  # "tape", version 1
+IDENTITY = 0x7A9E_0002  # "tape", version 2
 ADDRESS_BITS = 12
+PLACE_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,19 @@ class Csr:
 
 def csr_map() -> tuple[Csr, ...]:
     """Every register, by address."""
-    status = (("running", 1), ("halted", 1), ("trapped", 1), ("interrupt", 1))
+    status = (("running", 1), ("halted", 1), ("trapped", 1), ("interrupt", 1), ("fault", 1), ("clearing", 1))
+    paths = ", ".join(f"{i} {name}" for i, name in enumerate(PATHS, 1))
     found = [
         Csr("identity", 0x00, "read", f"{IDENTITY:#010x}: what this is, and the version of this map"),
         Csr(
             "doorbell",
             0x04,
             "write 1",
-            "start the program at `program`; nothing while running",
+            "start the program at `program`, when the scratchpad has been cleared; nothing while running",
             (("start", 1),),
         ),
-        Csr("status", 0x08, "read", "halted and trapped stay until the next start", status),
+        Csr("status", 0x08, "read", "halted, trapped and fault stay until the next start; halted with fault: the "
+            "wrong word came last, and the results are not to be trusted", status),
         Csr(
             "program_low",
             0x0C,
@@ -71,7 +75,21 @@ def csr_map() -> tuple[Csr, ...]:
         Csr(
             "at", 0x24, "read", "number of the instruction at which the sequencer stopped", (("pc", PC_BITS),)
         ),
-    ]
+        Csr(
+            "fault", 0x28, "read", f"the path on which the first wrong word since the start was found: 0 none, {paths}",
+            (("path", PATH_BITS),),
+        ),
+        Csr(
+            "fault_at", 0x2C, "read",
+            "byte address in the scratchpad of that word, for paths scratchpad and pad_write; else 0",
+        ),
+        Csr(
+            "inject", 0x30, "read/write",
+            "for tests, while not 0: scratchpad 1 stores the lowest 64 bits of every write of a word with one wrong "
+            "bit, 2 with two; path: words that take it are sent with a wrong parity (numbers of `fault`)",
+            (("scratchpad", 2), ("path", PATH_BITS)),
+        ),
+    ]  # fmt: skip
     for i in range(ARGUMENTS):
         found.append(
             Csr(f"argument{i}_low", 0x40 + 8 * i, "read/write", f"argument register {i}, as of the doorbell")
@@ -88,7 +106,9 @@ def csr_map() -> tuple[Csr, ...]:
 class Host(Block):
     """AXI4-Lite subordinate `s_*`, 32 bits; one access at a time. Reads of no register give 0, writes nothing.
 
-    `irq`: level, until acknowledged. `start` pulses with `base` and `arguments` held. `counters`: 64 bits each.
+    `irq`: level, until acknowledged. `start` pulses with `base` and `arguments` held, not before `clearing` is 0.
+    `counters`: 64 bits each. `fault`: a path's number, not 0 while a wrong word is told; `fault_at` with it. `inject`:
+    the register.
     """
 
     def __init__(self) -> None:
@@ -105,6 +125,8 @@ class Host(Block):
                 "at": In(PC_BITS),
                 "interrupt": In(stream.Signature(16)),
                 "counters": In(64 * len(COUNTERS)),
+                "clearing": In(1), "fault": In(PATH_BITS), "fault_at": In(PLACE_BITS),
+                "inject": Out(2 + PATH_BITS),
             }
         )  # fmt: skip
 
@@ -117,12 +139,15 @@ class Host(Block):
         registers = {r.name: r for r in csr_map()}
         halted, trapped, pending, enable = Signal(), Signal(), Signal(), Signal()
         code, high = Signal(16), Signal(32)
+        fault, fault_at = Signal(PATH_BITS), Signal(PLACE_BITS)
         program = Signal(REGISTER_BITS)
         arguments = [Signal(REGISTER_BITS, name=f"argument{i}") for i in range(ARGUMENTS)]
         held: dict[str, Value] = {}
         for name, value in [("program", program), *((f"argument{i}", a) for i, a in enumerate(arguments))]:
             held |= {f"{name}_low": value[:32], f"{name}_high": value[32:]}
-        held["enable"] = enable
+        inject = Signal(2 + PATH_BITS)
+        held |= {"enable": enable, "inject": inject}
+        m.d.comb += self.inject.eq(inject)
 
         # writes: address and data in the same cycle
         write = Signal()
@@ -145,12 +170,20 @@ class Host(Block):
         def rings(name: str) -> Value:
             return write & (self.s_awaddr == registers[name].address) & self.s_wstrb[0] & self.s_wdata[0]
 
-        m.d.comb += [self.start.eq(rings("doorbell") & ~self.running), self.base.eq(program)]
+        waits, rung = Signal(), Signal()  # for the scratchpad
+        m.d.comb += [
+            rung.eq((rings("doorbell") & ~self.running) | waits),
+            self.start.eq(rung & ~self.clearing),
+            self.base.eq(program),
+        ]
+        m.d.sync += waits.eq(rung & self.clearing)
         m.d.comb += self.arguments.eq(Cat(latched_arguments(m, arguments, self.start)))
 
         # what the core tells
         with m.If(self.start):
-            m.d.sync += [halted.eq(0), trapped.eq(0)]
+            m.d.sync += [halted.eq(0), trapped.eq(0), fault.eq(0), fault_at.eq(0)]
+        with m.If(self.fault.any() & (self.start | ~fault.any())):
+            m.d.sync += [fault.eq(self.fault), fault_at.eq(self.fault_at)]
         with m.If(self.halted):
             m.d.sync += halted.eq(1)
         with m.If(self.trapped):
@@ -167,7 +200,9 @@ class Host(Block):
         # reads
         shown = held | {
             "identity": Const(IDENTITY, 32),
-            "status": Cat(self.running, halted, trapped, pending),
+            "status": Cat(self.running | waits, halted, trapped, pending, fault.any(), self.clearing),
+            "fault": fault,
+            "fault_at": fault_at,
             "code": code,
             "cause": self.cause,
             "at": self.at,

@@ -18,7 +18,13 @@ bank in two cycles running, which a stream of consecutive words does not. Reads 
 | 4 | to the port's answer queue; a read answers in cycle READ_LATENCY if nothing waits before it |
 
 A write is seen by every request accepted in a later cycle. Corrected data go to the reader; the stored word is
-left as it is. A double error delivers the data as stored, with `uncorrectable` counted.
+left as it is. A double error delivers the data as stored; it is counted and told with its place.
+
+After reset every word is cleared, a row a cycle, so that no word is read whose check bits mean nothing (a word may
+be read of which a program wrote only some granules). Whoever uses the scratchpad waits until `clearing` is 0.
+
+Parity (`parity`): writes bring theirs, and the check bits made of what arrived must add up to it; answers take
+theirs from the check bits through the queue.
 """
 
 from __future__ import annotations
@@ -44,8 +50,9 @@ COUNTER_BITS = 32
 class ScratchpadBank(Block):
     """Check bits, SRAM, correction: cycles 1 to 4 of the table above.
 
-    `enable` with `write` (a bit per granule) or, if none, a read of `row`; `fixed` appears three cycles later,
-    with the counts of granules in which one bit or two were wrong.
+    `enable` with `write` (a bit per granule) or, if none, a read of `row`; `fixed` and its `fixed_parity` appear three
+    cycles later, with the counts of granules in which one bit or two were wrong. `parity`: with `word`, as its
+    sender made it; `mismatch`: of a write, three cycles later. `at` is the row of what is told.
     """
 
     def __init__(self, depth: int, word_bytes: int) -> None:
@@ -55,7 +62,9 @@ class ScratchpadBank(Block):
             {
                 "enable": In(1), "read": In(1), "row": In(bits_for_index(depth)), "write": In(self.granules),
                 "word": In(8 * word_bytes), "inject": In(2), "fixed": Out(8 * word_bytes),
-                "corrected": Out(count), "wrong": Out(count),
+                "corrected": Out(count), "wrong": Out(count), "parity": In(self.granules),
+                "fixed_parity": Out(self.granules), "mismatch": Out(1), "at": Out(bits_for_index(depth)),
+                "clearing": Out(1),
             }
         )  # fmt: skip
 
@@ -71,7 +80,7 @@ class ScratchpadBank(Block):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        stored, fixed, single, double = [], [], [], []
+        stored, fixed, single, double, read_parity, write_parity = [], [], [], [], [], []
         q = Signal(WORD * self.granules)
         for g in range(self.granules):
             encoder, decoder = place(m, f"encode{g}", SecdedEncode()), place(m, f"decode{g}", SecdedDecode())
@@ -82,13 +91,31 @@ class ScratchpadBank(Block):
             fixed.append(decoder.fixed)
             single.append(decoder.one_wrong)
             double.append(decoder.two_wrong)
+            read_parity.append(decoder.parity)
+            write_parity.append(encoder.check.xor())  # the parity of the data, every column being odd
+        # the zeros of a word that nobody sends are a codeword
+        clearing, cleared = Signal(init=1), Signal(bits_for_index(self.depth))
+        m.d.comb += self.clearing.eq(clearing)
+        with m.If(clearing):
+            m.d.sync += cleared.eq(cleared + 1)
+            with m.If(cleared == self.depth - 1):
+                m.d.sync += [clearing.eq(0), cleared.eq(0)]
+        enable, row = self.enable | clearing, self.row | cleared
+        write = self.write | clearing.replicate(self.granules)
         m.submodules.sram = Instance(
             "sram_1rw",
             p_WIDTH=WORD * self.granules, p_DEPTH=self.depth, p_GRANULE=WORD, p_INDEX=bits_for_index(self.depth),
-            i_clk=ClockSignal(), i_enable=delay(m, self.enable, 1, reset=True),
-            i_write=register(m, self.write), i_address=register(m, self.row), i_data=register(m, Cat(*stored)), o_q=q,
+            i_clk=ClockSignal(), i_enable=delay(m, enable, 1, reset=True),
+            i_write=register(m, write), i_address=register(m, row), i_data=register(m, Cat(*stored)), o_q=q,
         )  # fmt: skip
-        reading = delay(m, self.read, 2, reset=True).replicate(self.granules)
+        reads = delay(m, self.read, 2, reset=True)
+        reading = reads.replicate(self.granules)
+        held, differ = (Signal(self.granules, name=n, reset_less=True) for n in ("held_parity", "differ"))
+        with m.If(reads):
+            m.d.sync += held.eq(Cat(*read_parity))
+        with m.If(self.write.any()):
+            m.d.sync += differ.eq((Cat(*write_parity) ^ self.parity) & self.write)
+        differs = delay(m, self.write.any(), 1, reset=True) & differ.any()
         ones, twos = (
             delay(m, Cat(*single) & reading, 1, reset=True),
             delay(m, Cat(*double) & reading, 1, reset=True),
@@ -97,16 +124,21 @@ class ScratchpadBank(Block):
             self.fixed.eq(register(m, Cat(*fixed))),
             self.corrected.eq(sum(ones, Const(0, 1))),
             self.wrong.eq(sum(twos, Const(0, 1))),
+            self.fixed_parity.eq(held),
+            self.mismatch.eq(delay(m, differs, 2, reset=True)),
+            self.at.eq(delay(m, self.row, 3, name="at")),
         ]
         return m
 
 
 class Scratchpad(Block):
-    """Ports: request{k} {address (in words), write, mask (a bit per 8 bytes), data}, answer{k} (data of reads).
+    """Ports: request{k} {address (in words), write, mask (a bit per 8 bytes), data}, answer{k} (data of reads);
+    `sent_parity{k}` of a write, a bit per 8 bytes, in the cycle after it was taken; `answer_parity{k}` with the answer.
 
-    `ports`: `PadPort`, or a number of words for one that reads and writes. `inject`: while 1, every write stores its
-    lowest granule with one wrong bit; while 2, with two. `corrected`, `uncorrectable`: saturating counts of granules
-    read so.
+    `two_wrong`, `mismatch`: pulses, a double error read, a write whose parity is wrong; `at`: the address, in words,
+    of the first of them in that cycle. `ports`: `PadPort`, or a number of words for one that reads and writes.
+    `inject`: while 1, every write stores its lowest granule with one wrong bit; while 2, with two. `corrected`,
+    `uncorrectable`: saturating counts of granules read so.
     """
 
     def __init__(
@@ -132,9 +164,16 @@ class Scratchpad(Block):
             members[f"request{k}"] = In(stream.Signature(port.request(banks * depth, word_bytes)))
             if port.reads:
                 members[f"answer{k}"] = Out(stream.Signature(8 * word_bytes * port.words))
+                members[f"answer_parity{k}"] = Out(self.granules * port.words)
+            if port.writes:
+                members[f"sent_parity{k}"] = In(self.granules * port.words)
         super().__init__(
-            members | {"inject": In(2), "corrected": Out(COUNTER_BITS), "uncorrectable": Out(COUNTER_BITS)}
-        )
+            members
+            | {
+                "inject": In(2), "corrected": Out(COUNTER_BITS), "uncorrectable": Out(COUNTER_BITS),
+                "two_wrong": Out(1), "mismatch": Out(1), "at": Out(self.address_bits), "clearing": Out(1),
+            }
+        )  # fmt: skip
 
     @property
     def module_name(self) -> str:
@@ -146,8 +185,8 @@ class Scratchpad(Block):
         return (self.bank, *(self.queue(p) for p in self.kinds if p.reads))
 
     def queue(self, port: PadPort) -> Fifo:
-        """Where a port's answers wait."""
-        return Fifo(8 * self.word_bytes * port.words, port.queue)
+        """Where a port's answers wait, each with its parity behind it."""
+        return Fifo((8 * self.word_bytes + self.granules) * port.words, port.queue)
 
     def writes(self, k: int, request: Any) -> Value:
         """Whether a request of port k writes."""
@@ -187,10 +226,20 @@ class Scratchpad(Block):
 
         corrected: list[Value] = []
         wrong: list[Value] = []
-        words_out = []
-        for b in range(self.banks):
-            bank = self._bank(m, b, requests, grants, wanted, bank_bits)
+        words_out, parities_out = [], []
+        at: Value = Const(0, self.address_bits)
+        banks = [self._bank(m, b, requests, grants, wanted, bank_bits) for b in range(self.banks)]
+        for b, bank in reversed(list(enumerate(banks))):
+            at = Mux(bank.wrong.any() | bank.mismatch, Cat(Const(b, bank_bits), bank.at), at)
+        m.d.sync += [
+            self.two_wrong.eq(Cat(bank.wrong.any() for bank in banks).any()),
+            self.mismatch.eq(Cat(bank.mismatch for bank in banks).any()),
+            self.at.eq(at),
+        ]
+        m.d.comb += self.clearing.eq(banks[0].clearing)
+        for bank in banks:
             words_out.append(bank.fixed)
+            parities_out.append(bank.fixed_parity)
             corrected.append(bank.corrected)
             wrong.append(bank.wrong)
         self._count(m, corrected, self.corrected)
@@ -200,19 +249,21 @@ class Scratchpad(Block):
             r, words = requests[k], self.ports[k]
             reads = delay(m, grants[k] & ~self.writes(k, r), READ_LATENCY - 1, reset=True, name=f"reads{k}")
             which = r.payload.address[(words - 1).bit_length() : bank_bits]
-            chosen: Any = Cat(words_out)
+            chosen: Any = Cat(*words_out, *parities_out)
+            bits = 8 * self.word_bytes * words
             if len(which):
                 which_before = delay(m, which, READ_LATENCY - 2, name=f"which{k}")
                 groups = range(self.banks // words)
-                chosen = Const(0, 8 * self.word_bytes * words)
+                chosen = Const(0, bits + self.granules * words)
                 for g in groups:
-                    here = register(m, which_before == g)
-                    group = Cat(*words_out[g * words : (g + 1) * words])
+                    here, mine = register(m, which_before == g), slice(g * words, (g + 1) * words)
+                    group = Cat(*words_out[mine], *parities_out[mine])
                     chosen = chosen | Mux(here, group, 0)
             m.d.comb += [
                 queue.i.valid.eq(reads),
                 queue.i.payload.eq(chosen),
-                getattr(self, f"answer{k}").payload.eq(queue.o.payload),
+                getattr(self, f"answer{k}").payload.eq(queue.o.payload[:bits]),
+                getattr(self, f"answer_parity{k}").eq(queue.o.payload[bits:]),
                 getattr(self, f"answer{k}").valid.eq(queue.o.valid),
                 queue.o.ready.eq(getattr(self, f"answer{k}").ready),
             ]
@@ -262,6 +313,7 @@ class Scratchpad(Block):
         write: Value = Const(0, self.granules)
         word: Value = Const(0, bits)
         writing: Value = Const(0, 1)
+        parity: Value = Const(0, self.granules)
         for k, r in enumerate(requests):
             lane = b % self.ports[k]
             mine = grants[k] & wanted[k][b]
@@ -272,6 +324,8 @@ class Scratchpad(Block):
                 write = write | Mux(mine & self.writes(k, r), mask, 0)
                 word = word | Mux(mine, r.payload.data[lane * bits : (lane + 1) * bits], 0)
                 writing = writing | (mine & self.writes(k, r))
+                sent = getattr(self, f"sent_parity{k}")[lane * self.granules : (lane + 1) * self.granules]
+                parity = parity | Mux(delay(m, mine, 1, reset=True, name=f"sent{k}_{b}"), sent, 0)
         bank = place(m, f"bank{b}", self.bank)
         m.d.comb += [
             bank.enable.eq(delay(m, enable & (~writing | write.any()), 1, reset=True, name=f"enable{b}")),
@@ -280,6 +334,7 @@ class Scratchpad(Block):
             bank.write.eq(delay(m, write, 1, name=f"write{b}")),
             bank.word.eq(delay(m, word, 1, name=f"word{b}")),
             bank.inject.eq(self.inject),
+            bank.parity.eq(parity),
         ]
         return bank
 

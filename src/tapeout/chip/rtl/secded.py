@@ -47,7 +47,8 @@ class SecdedEncode(Block):
 
 
 class SecdedDecode(Block):
-    """`word` (data, then check bits) → `fixed` data; `one_wrong`: a bit was; `two_wrong`: two are.
+    """`word` (data, then check bits) → `fixed` data; `one_wrong`: a bit was; `two_wrong`: two are. `parity`: of
+    the fixed data, from the check bits alone: every column of the code is odd, so they add up to it.
 
     Combinational. With a double error `fixed` is the data as they are.
     """
@@ -56,7 +57,9 @@ class SecdedDecode(Block):
     module_name = "secded_decode"
 
     def __init__(self) -> None:
-        super().__init__({"word": In(WORD), "fixed": Out(DATA), "one_wrong": Out(1), "two_wrong": Out(1)})
+        super().__init__(
+            {"word": In(WORD), "fixed": Out(DATA), "one_wrong": Out(1), "two_wrong": Out(1), "parity": Out(1)}
+        )
 
     def placed(self) -> Iterable[Block]:
         return (SecdedEncode(),)
@@ -70,6 +73,8 @@ class SecdedDecode(Block):
             syndrome.eq(again.check ^ self.word[DATA:]),
             self.one_wrong.eq(syndrome.xor()),
             self.two_wrong.eq(syndrome.any() & ~syndrome.xor()),
+            # a syndrome of one bit is an error of that check bit
+            self.parity.eq(self.word[DATA:].xor() ^ Cat(syndrome == 1 << i for i in range(CHECK)).any()),
         ]
         if simulating():  # words are seldom wrong: nothing to compute then
             m.d.comb += self.fixed.eq(self.word[:DATA])

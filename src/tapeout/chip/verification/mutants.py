@@ -8,6 +8,7 @@ from __future__ import annotations
 from tapeout.chip.verification.mutation import Mutation
 
 STREAMS, PAD, FP32 = "test_streams.py", "test_scratchpad.py", "test_fp32.py"
+FAULTS, HOST = "test_faults.py::test_what_is_told_equals_the_definition", "test_host.py"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
 PROOF_OF_DISPATCH = "../verification/test_proofs.py::test_proof[semaphores]"
@@ -78,6 +79,45 @@ MUTANTS = (
         "secded_miscorrects", "secded", "Cat(syndrome == c for c in columns())",
         "Cat((syndrome | (c & 1)) == c for c in columns())",
         "a don't-care in the corrector: some double errors and check-bit errors flip a data bit", (PAD,),
+    ),
+    Mutation(
+        "secded_check_parity", "secded", " ^ Cat(syndrome == 1 << i for i in range(CHECK)).any()", "",
+        "a corrected error of a check bit is taken for a wrong parity of the data", (PAD,),
+    ),
+    Mutation(
+        "scratchpad_not_cleared", "scratchpad", "cleared == self.depth - 1", "cleared == self.depth - 2",
+        "off by one: the last row of each bank is not cleared after reset", (PAD,),
+    ),
+    Mutation(
+        "scratchpad_parity_mask", "scratchpad", "(Cat(*write_parity) ^ self.parity) & self.write",
+        "Cat(*write_parity) ^ self.parity",
+        "the parity of granules that are not written is compared too", (PAD,),
+    ),
+    Mutation(
+        "scratchpad_parity_lane", "scratchpad",
+        "[lane * self.granules : (lane + 1) * self.granules]\n                parity",
+        "[: self.granules]\n                parity",
+        "every word of a wide write is compared with the parity of its first", (PAD,),
+    ),
+    Mutation(
+        "scratchpad_place", "scratchpad", 'delay(m, self.row, 3, name="at")', 'delay(m, self.row, 2, name="at")',
+        "an error is told with the row of the access behind it", (PAD,),
+    ),
+    Mutation(
+        "parity_bit", "parity", "word[i : i + GROUP].xor()", "word[i : i + GROUP - 1].xor()",
+        "the last bit of each group is left out of its parity", (FAULTS,),
+    ),
+    Mutation(
+        "parity_stale", "parity", "came.eq(self.taken)", "came.eq(1)",
+        "a word that was not taken is compared as well", (FAULTS,),
+    ),
+    Mutation(
+        "host_last_fault", "host", "self.fault.any() & (self.start | ~fault.any())", "self.fault.any()",
+        "a later fault takes the place of the first", (HOST,),
+    ),
+    Mutation(
+        "host_rings_twice", "host", "waits.eq(rung & self.clearing)", "waits.eq(rung)",
+        "a doorbell that had to wait starts the program again and again", (HOST,),
     ),
     Mutation(
         "scratchpad_stale_group", "scratchpad", "which_before = delay(m, which, READ_LATENCY - 2, name=f\"which{k}\")",

@@ -26,7 +26,7 @@ def sdc(spec: ChipSpec, ports: dict[str, tuple[str, int]]) -> str:
     ]
     groups: dict[tuple[str, str], list[str]] = {}
     for name, (direction, _) in ports.items():
-        if name not in ("clk", "inject", "irq"):
+        if name not in ("clk", "irq"):
             kind = "axi" if name.startswith("axi_") else "s" if name.startswith("s_") else "other"
             groups.setdefault((kind, direction), []).append(name)
     for (kind, direction), names in groups.items():
@@ -39,8 +39,6 @@ def sdc(spec: ChipSpec, ports: dict[str, tuple[str, int]]) -> str:
     lines += [
         f"set_load 0.01 [get_ports {{{outputs}}}]",
         f"set_input_transition {0.05 * period:.4f} [get_ports {{{inputs}}}]",
-        "# inject corrupts words of the scratchpad on purpose: tied low outside a test of the error correction",
-        "set_case_analysis 0 [get_ports {inject[*]}]",
         "# irq is a level that the host takes back by a register: no cycle of its own",
         "set_false_path -to [get_ports irq]",
         "set_max_fanout 32 [current_design]",

@@ -140,7 +140,6 @@ def _pins(pins: dict[str, tuple[str, int]]) -> str:
         "clk": "clock",
         "rst": "reset, synchronous, active high",
         "irq": "interrupt, a level until acknowledged",
-        "inject": "flips bits of scratchpad writes; tied low outside tests",
     }
     rows = [
         [name, direction, width, next((w for p, w in about.items() if name.startswith(p)), single.get(name, ""))]

@@ -158,7 +158,6 @@ module tb_core;
   string folder, name, only;
 
   initial begin
-    inject = 0;
     folder = "vectors"; only = "";
     if ($value$plusargs("vectors=%s", folder)) ;
     if ($value$plusargs("only=%s", only)) ;

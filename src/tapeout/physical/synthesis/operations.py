@@ -279,7 +279,7 @@ def _bank(block: ScratchpadBank, result: SynthesisResult, period_ns: float) -> l
     words = demo_operands().products[0].activations.codes.view(np.uint8)
     data = np.resize(words, (64, STREAMS, block.word_bytes))
     simulation = Simulator(result.flat, STREAMS)
-    for port in ("rst", "inject", "enable", "read", "write"):
+    for port in ("rst", "inject", "enable", "read", "write", "parity"):
         simulation.set_all(port, 0)
     (_, _, ports), *_ = result.flat.macros
     per_byte = macro(ports, result.kit).byte_pj * 1000 * len(ports["q"]) / (8 * block.word_bytes)

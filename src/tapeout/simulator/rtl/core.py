@@ -20,6 +20,7 @@ from tapeout.chip.rtl.block import Verilog, ports_of, verilog
 from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.counters import COUNTERS
 from tapeout.chip.rtl.host import csr_map
+from tapeout.chip.rtl.parity import PATHS
 from tapeout.errors import DoesNotHold
 from tapeout.files import write_atomic
 from tapeout.simulator.rtl import build
@@ -94,13 +95,17 @@ extern "C" void memory_attach(Extension* e, uint8_t* memory, uint64_t size, uint
 
 @dataclass
 class Outcome:
-    """How a program ended: `cause` is None if it halted; `at` is the instruction the sequencer was at."""
+    """How a program ended: `cause` is None if it halted; `at` is the instruction the sequencer was at. `fault`: the
+    path (a key of `parity.PATHS`) on which a wrong word was found, also if it came too late to trap; `fault_at`: its
+    byte address in the scratchpad, where the path is there."""
 
     codes: list[int]
     cause: int | None
     at: int
     cycles: int
     counters: dict[str, int]
+    fault: str | None = None
+    fault_at: int = 0
 
 
 @lru_cache(maxsize=1)
@@ -223,4 +228,5 @@ class CoreSimulation:
         return Outcome(
             codes, self.read("cause") if trapped else None, self.read("at"), self.count("cycles"),
             {name: self.count(name) for name in COUNTERS},
+            [None, *PATHS][self.read("fault")], self.read("fault_at"),
         )  # fmt: skip
