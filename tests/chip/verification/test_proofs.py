@@ -86,6 +86,7 @@ BROKEN: dict[str, Callable[[Any], Proof]] = {
     "secded_no_double": lambda b: SecdedErrorsProof(b.SecdedDecode()),
     "secded_miscorrects": lambda b: SecdedErrorsProof(b.SecdedDecode()),
     "accumulator_zero": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
+    "accumulator_forward": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "accumulator_ways": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "accumulator_drain": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "row_stale_slot": lambda b: ActivationRowProof(b.ActivationRow(2)),

@@ -34,13 +34,14 @@ from tapeout.chip.rtl import dot_unit
 from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.bits import bits_for_index
-from tapeout.chip.rtl.block import Block, delay, place
+from tapeout.chip.rtl.block import Block, delay, place, register
 from tapeout.chip.rtl.dot_unit import ACCUMULATE, LOOP, DotUnit
 from tapeout.chip.rtl.weight_column import WeightColumn
 
 # From the cycle a weight word is taken to the cycle its sum can be read in row 0: the column's register, the
 # unit's, and the pipeline.
 READABLE = 2 + ACCUMULATE + LOOP
+READ = ACCUMULATE - 1  # from the unit's first register to the cycle its accumulator is read
 FIRST_RESULT = READABLE + 2  # through the drain queue and the output register
 STEP_BITS = 16
 
@@ -276,11 +277,16 @@ class MatrixEngine(Block):
             valid = Signal(name=f"valid{r}")
             m.d.sync += [here.eq(token), valid.eq(token.valid)]
             write = valid & here.mask[r]
-            index = delay(m, here.index, ACCUMULATE, name=f"index{r}")
-            zero = delay(m, here.zero, ACCUMULATE, name=f"zero{r}")
-            writes = delay(m, write, ACCUMULATE + LOOP - 1, reset=True, name=f"write{r}")
-            second = delay(m, ~here.int8, ACCUMULATE + LOOP - 1, name=f"second{r}")
-            write_index = delay(m, index, LOOP - 1, name=f"write_index{r}")
+            # the operand is read a cycle before the adder takes it
+            early = delay(m, here.index, READ - 1, name=f"early_index{r}")
+            index, zero = register(m, early, f"index{r}"), delay(m, here.zero, READ, name=f"zero{r}")
+            before = delay(m, early, LOOP, name=f"early_write_index{r}")
+            writes_next = delay(m, write, READ + LOOP - 1, reset=True, name=f"write{r}")
+            second_next = delay(m, ~here.int8, READ + LOOP - 1, name=f"second{r}")
+            enables = Cat(writes_next, writes_next & second_next)[: self.ways]
+            write_index = register(m, before, f"write_index{r}")
+            writes = delay(m, enables, 1, reset=True, name=f"writes{r}")
+            forward = register(m, Mux(early == before, enables, 0), f"forward{r}")
             line = []
             for c in range(self.columns):
                 unit = place(m, f"unit{r}_{c}", self.unit)
@@ -294,10 +300,11 @@ class MatrixEngine(Block):
                     unit.int8.eq(here.int8),
                     file.index.eq(index),
                     file.zero.eq(zero),
+                    file.forward.eq(forward),
                     unit.accumulator.eq(file.operand),
                     file.sums.eq(unit.sums),
                     file.write_index.eq(write_index),
-                    file.write.eq(Cat(writes, writes & second)[: self.ways]),
+                    file.write.eq(writes),
                 ]
                 tops[c] = (unit.digits, unit.scales)
                 line.append(file)

@@ -230,8 +230,16 @@ MUTANTS = (
         "the mode reaches the end of the tree a cycle early: formats that alternate are mixed", (DOT,),
     ),
     Mutation(
-        "accumulator_zero", "accumulator_file", "self.operand.eq(Mux(self.zero, 0, read.data))",
-        "self.operand.eq(read.data)", "the first block of an output is added to what the last one left", (ENGINE,),
+        "accumulator_zero", "accumulator_file", "Mux(self.zero, 0, latest)", "latest",
+        "the first block of an output is added to what the last one left", (ENGINE,),
+    ),
+    Mutation(
+        "accumulator_forward", "accumulator_file", "Mux(self.forward[way], self.sums[part], read.data[part])",
+        "read.data[part]", "a sum that is written as it is read is not seen: the addition before is lost", (ENGINE,),
+    ),
+    Mutation(
+        "engine_forward", "matrix_engine", "Mux(early == before, enables, 0)", "enables",
+        "the operand is whatever sum is being written, of another tile too", (ENGINE,),
     ),
     Mutation(
         "accumulator_ways", "accumulator_file", "write.en.eq(self.write)",

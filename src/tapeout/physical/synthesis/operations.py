@@ -184,9 +184,10 @@ def mac(
         row.set_all("slot", (t - 1) // TILES % 2)
         if "int8" in cell.flat.inputs:
             cell.set_all("int8", int8)
-        read, write = t - 2 - ACCUMULATE, t - latency
+        read, write = t - 1 - ACCUMULATE, t - latency  # read a cycle before it is added to
         file.set_all("index", read % TILES)
         file.set_all("zero", int(read % (blocks * TILES) < TILES))
+        file.set_all("forward", 0)  # TILES is more than the adder's loop
         file.set_all("write_index", write % TILES)
         file.set_all("write", (2**unit.ways - 1) * int(0 <= write < words))
         file.set_all("drain_index", TILES + t % TILES)

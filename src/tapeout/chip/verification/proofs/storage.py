@@ -15,7 +15,8 @@ from tapeout.chip.verification.formal import Proof
 
 class AccumulatorProof(Proof):
     """An AccumulatorFile, followed at one index of the solver's choice: each way holds what was last written to it
-    there, both reads show it in every cycle they point there, and `zero` makes the operand +0.
+    there; `drained` shows it in every cycle in which it points there, `operand` in the one after, also if it is
+    written in the very cycle, as `forward` then says; `zero` makes the operand +0.
 
     The two reads take turns at watching the index, so that a wrong content cannot stay unseen in the induction.
     """
@@ -42,13 +43,20 @@ class AccumulatorProof(Proof):
         for way in range(block.ways):
             part = slice(32 * way, 32 * way + 32)
             known, value = Signal(name=f"known{way}"), Signal(32, name=f"value{way}")
-            with m.If(dut.write[way] & (dut.write_index == self.chosen)):
+            asked, zeroed = Signal(name=f"asked{way}"), Signal(name=f"zeroed{way}")
+            writes = dut.write[way] & (dut.write_index == self.chosen)
+            self.given(m, dut.forward[way] == (dut.write[way] & (dut.write_index == dut.index)))
+            with m.If(writes):
                 m.d.sync += [known.eq(1), value.eq(dut.sums[part])]
+            m.d.sync += [
+                asked.eq((known | writes) & (dut.index == self.chosen) & ~dut.zero),
+                zeroed.eq(dut.zero),
+            ]
             with m.If(known & (dut.drain_index == self.chosen)):
                 self.claim(m, drained[part] == value)
-            with m.If(known & (dut.index == self.chosen) & ~dut.zero):
+            with m.If(asked):
                 self.claim(m, operand[part] == value)
-        self.claim(m, ~dut.zero | (operand == 0))
+            self.claim(m, ~zeroed | (operand[part] == 0))
 
 
 class ActivationRowProof(Proof):
