@@ -13,6 +13,10 @@ With --on rtl the compiled program runs on the core's RTL in Verilator, cycle by
 ISA, for the same bits; with --on cycle only its time is simulated, at once, and no text comes.
 
     tapeout run demo "In the beginning" --chip tiny --on cycle --max-tokens 32
+
+The RTL's signals can be written while it runs, for GTKWave or Surfer; a cycle is a nanosecond there:
+
+    tapeout run demo "In" --chip tiny --on rtl --max-tokens 1 --waveform token.vcd --window 5000:7000
 """
 
 from __future__ import annotations
@@ -54,6 +58,12 @@ def run(
     latency: Annotated[
         int, typer.Option(help="cycles of an access of memory, on rtl and cycle", min=1, max=100_000)
     ] = 100,
+    waveform: Annotated[
+        Path | None, typer.Option(help="on rtl: a .vcd file for every signal in --window", metavar="FILE")
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="cycles of --waveform from the first doorbell", metavar="FROM:TO")
+    ] = "0:2000",
     chat: Annotated[
         bool, typer.Option("--chat", help="PROMPT is a message to the assistant (gpt-oss)")
     ] = False,
@@ -74,13 +84,18 @@ def run(
         sys.stdout.flush()
 
     if on != "functional":
+        from tapeout.cli.progress import Progress
+        from tapeout.simulator.rtl.waveform import Waveform
+
         if chat:
             raise InputError("--chat", "", on, "--on functional with --chat")
-        executed = execute(
-            model, text, on=on, plan=plan, chip=chip or default_chip(model), max_tokens=max_tokens,
-            temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
-            latency=latency, on_text=(lambda piece: None) if json else show,
-        )  # fmt: skip
+        with Progress("tapeout") as progress:
+            executed = execute(
+                model, text, on=on, plan=plan, chip=chip or default_chip(model), max_tokens=max_tokens,
+                temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, latency=latency,
+                waveform=None if waveform is None else Waveform.of(waveform, window), progress=progress,
+                on_text=(lambda piece: None) if json else show,
+            )  # fmt: skip
         if out is not None:
             _write(out, executed)
         if json:
@@ -89,8 +104,12 @@ def run(
             sys.stdout.write("\n" if executed.tokens else "")
             sys.stdout.flush()
             typer.echo(_program_line(executed), err=True)
+        if waveform is not None:
+            typer.echo(f"Waveform of cycles {window} in {waveform}", err=True)
         return
 
+    if waveform is not None:
+        raise InputError("--waveform", "", on, "--on rtl with --waveform")
     result = generate(
         model,
         text,

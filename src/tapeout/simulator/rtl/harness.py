@@ -66,9 +66,9 @@ Model* model_new(int random_start) {
 void model_delete(Model* m) { %(trace_close)s m->top->final(); delete m->top; delete m; }
 void model_poke(Model* m, int p, const uint32_t* words) { memcpy(m->port[p].at, words, m->port[p].bytes); }
 void model_peek(Model* m, int p, uint32_t* words) { memcpy(words, m->port[p].at, m->port[p].bytes); }
-void model_eval(Model* m) { m->top->eval(); dump(m, 0); }
+void model_eval(Model* m) { m->top->eval(); %(eval_dump)s }
 int64_t model_cycle(Model* m) { return m->cycle; }
-Extension* model_extension(Model* m) { return &m->extension; }
+%(trace_functions)sExtension* model_extension(Model* m) { return &m->extension; }
 void model_step(Model* m, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
     m->extension.drive(*m->top, m->cycle);
@@ -175,8 +175,8 @@ def storage_bytes(width: int) -> int:
     return 4 if width <= 32 else 8 if width <= 64 else 4 * -(-width // 32)
 
 
-def source(ports: tuple[Port, ...], clocked: bool, extension: str, trace: str = "") -> str:
-    """The harness for a module with these ports; `trace` is the path of a VCD file to write."""
+def source(ports: tuple[Port, ...], clocked: bool, extension: str, trace: bool = False) -> str:
+    """The harness for a module with these ports; with `trace` it can write waveforms."""
     table = "\n".join(
         f"  m->port[{i}] = {{&m->top->{mangled(p.name)}, {storage_bytes(p.width)}}};"
         for i, p in enumerate(ports)
@@ -190,12 +190,28 @@ def source(ports: tuple[Port, ...], clocked: bool, extension: str, trace: str = 
         "clock_low": clocked_only("m->top->clk = 0;"),
         "reset_high": clocked_only("m->top->rst = 1;"),
         "reset_low": clocked_only("m->top->rst = 0;"),
-        "trace_include": '#include "verilated_vcd_c.h"' if trace else "",
-        "trace_member": "  VerilatedVcdC* vcd;" if trace else "",
-        "trace_on": "  m->context.traceEverOn(true);" if trace else "",
-        "trace_start": f'  m->vcd = new VerilatedVcdC; m->top->trace(m->vcd, 99); m->vcd->open("{trace}");'
-        if trace
-        else "",
-        "trace_dump": "m->vcd->dump(10 * m->cycle + 5 * phase);" if trace else "(void)m; (void)phase;",
-        "trace_close": "m->vcd->close(); delete m->vcd;" if trace else "",
+        **{name: text if trace else "" for name, text in TRACE.items()},
+        "trace_dump": TRACE_DUMP if trace else "(void)m; (void)phase;",
+        "eval_dump": "" if trace else "dump(m, 0);",  # inputs may still change within the cycle
     }
+
+
+# A cycle is a nanosecond of the waveform, counted from `origin`, the clock's rising edge in its middle. The library
+# that the model is written with looks at it when it is made, so files are opened and closed later, and often.
+TRACE = {
+    "trace_include": '#include "verilated_vcd_c.h"',
+    "trace_member": "  VerilatedVcdC* vcd = nullptr; int64_t origin = 0, dumped = -1;",
+    "trace_on": "  m->context.traceEverOn(true);",
+    "trace_start": "  m->vcd = new VerilatedVcdC; m->top->trace(m->vcd, 99);",
+    "trace_close": "m->vcd->close(); delete m->vcd;",
+    "trace_functions": """int model_trace(Model* m, const char* path, int64_t origin) {
+  m->vcd->close();
+  m->dumped = -1; m->origin = origin;
+  if (path) m->vcd->open(path);
+  return !path || m->vcd->isOpen();
+}
+""",
+}
+TRACE_DUMP = """int64_t at = 1000 * (m->cycle - m->origin) + 500 * phase;
+  if (!m->vcd->isOpen() || at <= m->dumped) return;
+  m->vcd->dump(uint64_t(at)); m->dumped = at;"""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapeout.chip.rtl.block import Block, Verilog, verilog
-from tapeout.errors import DoesNotHold
+from tapeout.errors import DoesNotHold, InputError, Phrase
 from tapeout.simulator.rtl.build import library
 from tapeout.simulator.rtl.harness import storage_bytes
 
@@ -130,6 +131,13 @@ class Simulation:
     def step(self, cycles: int = 1) -> None:
         """Advance the clock."""
         self._lib.model_step(self._model, ctypes.c_int64(cycles))
+
+    def waveform(self, path: Path | None, origin: int = 0) -> None:
+        """From here on write every signal to a VCD file (None: no more; the file is complete then). A cycle is a
+        nanosecond, cycle number `origin` time 0. Only for a library built with `trace`."""
+        raw = None if path is None else str(path).encode()
+        if not self._lib.model_trace(self._model, raw, ctypes.c_int64(origin)):
+            raise InputError(path, "", Phrase("cannot be written"), "a file in a folder that is there")
 
     def table(
         self, inputs: Mapping[str, ArrayLike], outputs: Sequence[str], latency: int = 0
