@@ -20,7 +20,7 @@ from tapeout.compiler.builder import Builder
 from tapeout.compiler.emit import Code, emit
 from tapeout.compiler.ir import VECTORS, WEIGHTS, Area, Buffer, Item, Ref, named, spans, walk
 from tapeout.compiler.lower.attention import Query, attend
-from tapeout.compiler.lower.cached import slot_layout
+from tapeout.compiler.lower.cached import Kept, slot_layout
 from tapeout.compiler.lower.context import Context, Floats, Rows, Step, by_row, each, reduce
 from tapeout.compiler.lower.product import product as lower_product
 from tapeout.compiler.lower.product import room
@@ -102,7 +102,8 @@ def _compiled(
     memory = Memory(model, plan, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
     keys, values, size = slot_layout(cache[0], cache[1], cache[1], cache[2], 0)
     b = Builder(g)
-    body(Context(b, memory, model, plan, step, cache[2], TILE, [(keys, values)], {0: Area("cache")}, size))
+    kept = Kept(((keys, values),), ((),), size, 0)
+    body(Context(b, memory, model, plan, step, cache[2], TILE, kept, 1, {0: Area("cache")}))
     at = 0
     for buffer in _buffers(b.items, GIVEN):
         buffer.address, at = at, round_up(at + buffer.size, buffer.align)
