@@ -73,6 +73,17 @@ def test_decode_over_several_tiles(program: Program, checkpoint: Checkpoint) -> 
     compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(140, 1)])
 
 
+@pytest.mark.parametrize("columns", [64, pytest.param(128, marks=pytest.mark.slow)])
+def test_engines_wider_than_a_block(checkpoint: Checkpoint, columns: int) -> None:
+    """A command of attention then has more outputs than a group of channels."""
+    model, core = load("demo"), chip("tiny").core
+    wide = replace(core.matrix, columns=columns, rows=8)
+    core = replace(core, matrix=wide, scratchpad=replace(core.scratchpad, kibibytes=1024))
+    program = compiler.compile(model, replace(chip("tiny"), core=core), prefill=[8])
+    ids = tokens(22, 6)
+    compiled.compare(model, checkpoint, program, [ids[:3], ids[3:11], ids[11:12], ids[12:]])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_engines_does_not_matter(program: Program, checkpoint: Checkpoint, seed: int) -> None:
     compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(3, seed)], seed)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 
 from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Engine, Operands
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.matrix.matmul import beats
 from tapeout.compiler.builder import nominal
-from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, spans
+from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, named, spans
 
 LATENCY = 100  # cycles of an access of memory
+ALIGNED = 1 << 12  # bytes: a multiple of every word of a scratchpad and of a port
 QUEUE = 4  # instructions that wait in front of an engine (`rtl.sequencer_dispatch`)
 SCALARS = 1.5  # instructions of the sequencer that an engine's instruction needs for its operands, about
 
@@ -33,11 +35,20 @@ def operands(op: Op) -> Operands:
 
 def busy(op: Op, g: Geometry) -> tuple[int, int]:
     """(cycles until its engine can take the next, cycles until it is done)."""
-    o = operands(op)
-    cycles = op.instruction.cycles(o, g)
-    if op.engine == Engine.MATRIX:
+    values = vars(operands(op))
+    # of an address only its place in words of the scratchpad and of the port counts: the same commands come again
+    values["memory"] = values.get("memory", 0) % ALIGNED
+    return _busy(op.instruction.name, tuple(values), tuple(values.values()), g)
+
+
+@lru_cache(1 << 16)
+def _busy(name: str, names: tuple[str, ...], values: tuple[int, ...], g: Geometry) -> tuple[int, int]:
+    instruction = named(name)
+    o = Operands(dict(zip(names, values, strict=True)))
+    cycles = instruction.cycles(o, g)
+    if instruction.engine == Engine.MATRIX:
         return max(beats(o), o.rows * o.tiles if o.drain else 0), cycles
-    if op.engine in (Engine.LOAD, Engine.STORE):
+    if instruction.engine in (Engine.LOAD, Engine.STORE):
         return cycles, cycles + LATENCY
     return cycles, cycles
 

@@ -44,6 +44,7 @@ REGIONS = (
     "weights",
     "cache",
 )
+COLUMNS = (4, 8, 16, 32, 64, 128)  # attention's tiles are whole beats
 PREFILL = (64, 32, 16, 8, 4)  # tokens of a prefill entry, by choice
 SHARES = (
     0.5,
@@ -135,8 +136,9 @@ def _possible(model: Model, chip: ChipSpec, plan: FormatPlan, g: Geometry) -> No
         raise InputError(
             "--formats", plan.name, f"{plan.attention}, {plan.cache}", "mxint8 for attention and cache"
         )
-    if g.columns not in (4, 8, 16, 32):
-        raise InputError(where, "core.matrix.columns", g.columns, "4, 8, 16 or 32 for a compiled program")
+    if g.columns not in COLUMNS:
+        expected = ", ".join(map(str, COLUMNS))
+        raise InputError(where, "core.matrix.columns", g.columns, f"one of {expected} for a compiled program")
     if g.word_bytes < 32 or g.word_bytes > 512:
         raise InputError(
             where, "core.scratchpad.word_bytes", g.word_bytes, "32 to 512 for a compiled program"
@@ -220,8 +222,9 @@ def _lowered(
     shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
     tried = [order(b.items, g, _rings(b.items, g, top, step, share, chip.name, banks)) for share in shares]
     best = min(range(len(tried)), key=lambda i: tried[i][1].end)
-    # the order just found also placed the buffers: the last one placed is the one that counts
-    items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], chip.name, banks))
+    items, clock = tried[best]
+    if best != len(tried) - 1:  # an order also places the buffers: the last one placed is the one that counts
+        items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], chip.name, banks))
     check(items, g)
     synchronise(items, g.pad_bytes)
     return _Lowered(step, items, round(clock.end), {e.name: t for e, t in clock.used.items()})

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from tapeout.chip.isa.geometry import Geometry
@@ -149,7 +150,7 @@ class Instruction:
     cycles: Cycles
     notes: str = ""
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
         """Who executes it."""
         return Engine(self.opcode >> 5)

@@ -46,11 +46,20 @@ def runs(o: Operands) -> Iterator[tuple[int, int]]:
 
 
 def pieces(memory: int, pad: int, n: int, g: Geometry) -> int:
-    """Pieces of a run of n bytes."""
-    cuts = {n}
-    cuts.update(range(-memory % g.port_bytes, n, g.port_bytes))
-    cuts.update(range(-pad % g.word_bytes, n, g.word_bytes))
-    return len(cuts - {0})
+    """Pieces of a run of n bytes: one more than the boundaries of the port's and the scratchpad's words within it."""
+    fine, coarse = (memory, g.port_bytes), (pad, g.word_bytes)
+    if fine[1] > coarse[1]:
+        fine, coarse = coarse, fine
+    # sizes are powers of two: where a boundary of the coarse ones is one of the fine, so are all of them
+    within = _boundaries(*fine, n)
+    if (coarse[0] - fine[0]) % fine[1]:
+        within += _boundaries(*coarse, n)
+    return within + (n > 0)
+
+
+def _boundaries(start: int, size: int, n: int) -> int:
+    """Multiples of `size` strictly between start and start + n."""
+    return max((start + n - 1) // size - start // size, 0)
 
 
 def total_pieces(memory: int, pad: int, n: int, count: int, stride: int, pitch: int, g: Geometry) -> int:

@@ -88,6 +88,16 @@ def unit(c: Context) -> int:
     return min(c.tile, 8 * c.g.columns)
 
 
+def panel(c: Context) -> int:
+    """Channels of a block of values as it lies in the scratchpad: 32, filled up to the columns of a wider engine."""
+    return max(BLOCK, c.g.columns)
+
+
+def extent(c: Context, dim: int) -> int:
+    """Elements of a row of outputs: whole groups of 32 channels, and what the last command of a wider engine writes."""
+    return round_up(dim, BLOCK) + panel(c) - BLOCK
+
+
 @dataclass(frozen=True)
 class Begun:
     """What `begin` leaves to `attend`: the first tile, whose loads are under way, and the loop over the others."""
@@ -181,16 +191,17 @@ def _place(c: Context, first: Scalar, stop: Scalar, low: Scalar | int, high: Sca
 
 def _buffers(c: Context, q: Query, keys: CacheTensor, values: CacheTensor, out: Floats) -> _State:
     rows, tile = q.count, c.tile
-    wide = values.blocks * BLOCK
+    wide = extent(c, values.blocks * BLOCK)
     hb, vb = q.kv * keys.blocks, q.kv * values.blocks
-    units = tile // unit(c)
+    units, align = tile // unit(c), max(512, c.g.beat_bytes("mxint8"))
     return _State(
         m=c.floats("running maximum", rows, 1), total=c.floats("running sum", rows, 1), out=out,
         t=c.floats("scores", rows, tile), p=c.floats("weighted", rows, tile), c=c.floats("correction", rows, 1),
-        g=c.floats("tile statistics", rows, 1), part=c.floats("tile output", rows, wide),
+        g=c.floats("tile statistics", rows, 1), part=c.floats("tile output", rows, values.blocks * BLOCK, wide),
         codes=c.rows("probabilities", rows, tile),
-        keys=c.work("keys", units * hb * unit(c) * BLOCK, 512), key_scales=c.work("key scales", units * hb * unit(c)),
-        values=c.work("values", vb * tile * BLOCK, 512), value_scales=c.work("value scales", vb * tile),
+        keys=c.work("keys", units * hb * unit(c) * BLOCK, align),
+        key_scales=c.work("key scales", units * hb * unit(c), align),
+        values=c.work("values", vb * tile * panel(c), align), value_scales=c.work("value scales", vb * tile),
         factors=c.floats("value factors", vb, tile),
     )  # fmt: skip
 
@@ -275,7 +286,8 @@ def _load_keys(
 def _load_values(
     c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, values: CacheTensor
 ) -> None:
-    """Values as [head][group of 32 channels][block of 32 positions][channel][position], scales as [head][group]."""
+    """Values as [head][group of 32 channels][block of 32 positions][channel][position] (filled up to
+    `panel` channels), scales as [head][group]."""
     b = c.builder
     vb, row = q.kv * values.blocks, values.code_strides[2]
     scales = b.scalar("add", slot, at.first)
@@ -286,7 +298,7 @@ def _load_values(
     codes = b.scalar("add", slot, b.scalar("mul", at.first, row))
     b.transpose(
         s.values, Mem("cache", values.codes + q.first * values.code_strides[0], codes), vb * BLOCK, at.blocks, row,
-        c.tile * BLOCK, BLOCK * row, BLOCK * BLOCK, vb * c.tile * BLOCK, c.caches[layer],
+        c.tile * panel(c), BLOCK * row, panel(c) * BLOCK, vb * c.tile * panel(c), c.caches[layer],
     )  # fmt: skip
 
 
@@ -321,11 +333,11 @@ def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out:
             s.codes.stride, most=c.tile, format=1,
         )  # fmt: skip
         for h in range(q.kv):
-            w = s.values + (h * values.blocks + g) * c.tile * BLOCK
+            w = s.values + (h * values.blocks + g) * c.tile * panel(c)
             for first in range(0, per, c.g.rows):
                 here, row = min(c.g.rows, per - first), h * per + first
                 x = s.codes.row(row)
                 b.matmul(
                     x.at, x.scales, x.stride, w, ones, out.row(row).at + 4 * g * BLOCK, out.stride, at.blocks,
-                    here, BLOCK // c.g.columns, "mxint8", b.bank(), most=c.tile // BLOCK,
+                    here, panel(c) // c.g.columns, "mxint8", b.bank(), most=c.tile // BLOCK,
                 )  # fmt: skip

@@ -67,7 +67,7 @@ def _start(c: Context) -> None:
     b, step = c.builder, c.step
     b.of(None, "start")
     ones = c.memory.fill(SCALE_BIAS, 512)
-    c.tables["ones"] = c.work("ones", 512)
+    c.tables["ones"] = c.work("ones", 512, 512)
     b.load(c.tables["ones"], ones, 512)
     if c.model.mixture is not None:
         k = max(c.model.experts_per_token, c.model.mixture.topk_groups)

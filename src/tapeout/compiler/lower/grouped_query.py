@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tapeout.compiler.ir import Mem, Ref
-from tapeout.compiler.lower.attention import Begun, Query, attend, begin
+from tapeout.compiler.lower.attention import Begun, Query, attend, begin, extent
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.heads import Heads, cache, turn
 from tapeout.compiler.lower.norm import rms_norm, weight_of
 from tapeout.compiler.lower.product import product, room
 from tapeout.model.architecture import GroupedQueryAttention, Tensor
 from tapeout.numerics import vector
-from tapeout.numerics.formats import BLOCK
 
 SCORES = (
     32  # a block of tokens' scores take at most this part of the scratchpad, where there are several tokens
@@ -142,7 +141,7 @@ def _attention_of_one(
     group: int,
 ) -> Callable[[], None]:  # fmt: skip
     dim = a.head_dim
-    wide = -(-dim // BLOCK) * BLOCK
+    wide = extent(c, dim)
     at = None if sinks is None else c.vector(sinks, a.heads, 32, times=float(vector.LOG2E))
 
     def query(i: int) -> tuple[Query, Floats]:
@@ -173,7 +172,7 @@ def _attention_of_many(
     group: int,
 ) -> None:  # fmt: skip
     b, tokens, dim = c.builder, c.step.tokens, a.head_dim
-    wide = -(-dim // BLOCK) * BLOCK
+    wide = extent(c, dim)
     size = max(min(tokens, c.g.pad_bytes // SCORES // (4 * c.tile * group)), 1)
     for first in range(0, tokens, size):
         here = min(size, tokens - first)

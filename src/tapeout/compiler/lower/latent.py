@@ -14,7 +14,7 @@ from typing import Any
 
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Scalar
-from tapeout.compiler.lower.attention import Begun, Query, attend, begin
+from tapeout.compiler.lower.attention import Begun, Query, attend, begin, extent
 from tapeout.compiler.lower.context import Context, Floats, Rows, quantise
 from tapeout.compiler.lower.heads import Heads, cache, turn
 from tapeout.compiler.lower.norm import rms_norm
@@ -94,7 +94,7 @@ def _possible(c: Context, layer: int, a: LatentAttention) -> None:
 def _row(c: Context, a: LatentAttention) -> int:
     """Bytes of the scratchpad that a row (a head of a token) takes while it attends."""
     query = max(a.kv_rank + a.rope_dim, room(c, a.kv_rank))
-    return 4 * (query + 2 * round_up(a.kv_rank, BLOCK) + 2 * c.tile) + 2 * a.kv_rank + c.tile + 512
+    return 4 * (query + 2 * extent(c, a.kv_rank) + 2 * c.tile) + 2 * a.kv_rank + c.tile + 512
 
 
 def _group(c: Context, a: LatentAttention) -> int:
@@ -140,12 +140,12 @@ def _set(
         first = _Group(c, layer, a, groups[0])
         begun = first.begin()
     b.of(layer, "q")
-    q = c.floats("q", rows, len(heads) * dim, room(c, len(heads) * dim))
+    q = c.floats("q", rows, len(heads) * dim, len(heads) * dim + room(c, 1))
     for start in range(heads.start, heads.stop, unit):
         stop = min(start + unit, heads.stop)
         matrix = c.memory.matrix(projection, "attention", (start * dim, stop * dim, 1))
         product(c, x, rows, matrix, Floats(q.at + 4 * (start - heads.start) * dim, matrix.n, q.stride))
-    values = c.floats("values", rows, len(heads) * a.value_dim, room(c, len(heads) * a.value_dim))
+    values = c.floats("values", rows, len(heads) * a.value_dim, len(heads) * a.value_dim + room(c, 1))
     for i, group in enumerate(groups):
         work = first if ahead and not i else _Group(c, layer, a, group)
         work.queries(Heads(q, (group.start - heads.start) * dim, len(group), dim, dim), own[0])
@@ -167,7 +167,7 @@ class _Group:
         count = c.step.rows * len(heads)
         self.width = a.kv_rank + a.rope_dim
         self.codes = c.rows("queries", count, self.width)
-        self.out = c.floats("attended", count, round_up(a.kv_rank, BLOCK))
+        self.out = c.floats("attended", count, round_up(a.kv_rank, BLOCK), extent(c, a.kv_rank))
 
     def _query(self, row: int, tokens: int) -> tuple[Query, Floats]:
         """`tokens` tokens from token `row` of the step on."""
