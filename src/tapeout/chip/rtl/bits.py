@@ -6,10 +6,26 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from tapeout.chip.rtl.block import simulating
 
+NATIVE = 64  # bits that a simulator shifts in one operation
+
 
 def bits_for_index(n: int) -> int:
     """Width of an index below n, at least 1."""
     return max(1, (n - 1).bit_length())
+
+
+def population(value: Value) -> Value:
+    """The number of ones in a value."""
+    if not simulating():
+        return sum(value, Const(0, 1))
+    # neighbours are added, fields twice as wide at each step, all in one word
+    width = 1 << (len(value) - 1).bit_length()
+    size = 1
+    while size < width:
+        mask = sum(((1 << size) - 1) << i for i in range(0, width, 2 * size))
+        value = ((value & mask) + (value >> size & mask))[:width]
+        size *= 2
+    return value
 
 
 def leading_zeros(m: Module, value: Value, name: str = "lz") -> Signal:
@@ -57,6 +73,10 @@ def _halves(value: Value) -> tuple[Value, Value]:
 
 def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shifted") -> tuple[Value, Value]:
     """(value >> amount, whether a one was shifted out), for any amount."""
+    if simulating() and len(value) + (1 << len(amount)) <= NATIVE:
+        kept, back = Signal(len(value), name=name), Signal(len(value), name=f"{name}_back")
+        m.d.comb += [kept.eq(value >> amount), back.eq(kept << amount)]
+        return kept, back != value
     lost: Value = Const(0, 1)
     width = len(value)
     for i in range(len(amount)):
@@ -75,6 +95,10 @@ def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shif
 
 def shift_left(m: Module, value: Value, amount: Value, name: str = "shifted") -> Value:
     """value << amount, cut to the width of value."""
+    if simulating() and len(value) + (1 << len(amount)) <= NATIVE:
+        shifted = Signal(len(value), name=name)
+        m.d.comb += shifted.eq(value << amount)
+        return shifted
     width = len(value)
     for i in reversed(range(len(amount))):
         step = 1 << i

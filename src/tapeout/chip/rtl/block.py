@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -67,6 +67,10 @@ class Block(wiring.Component):
         """Verilog source of modules it instantiates that are not blocks (memories)."""
         return ()
 
+    def behaviour(self) -> str | None:
+        """The body of its Verilog module for a simulator (see `simulating`), where that is not its elaboration."""
+        return None
+
 
 def ports_of(block: Block) -> tuple[Port, ...]:
     """The ports in the order of the signature."""
@@ -77,10 +81,12 @@ def ports_of(block: Block) -> tuple[Port, ...]:
     return tuple(found)
 
 
-def place(m: Module, name: str, block: Block) -> Any:
+def place(m: Module, name: str, block: Block, active: Value | None = None) -> Any:
     """Instantiate `block` as submodule `name`; returns its interface, as its inside would see it.
 
-    Drive the members that are inputs of the block and read the others.
+    Drive the members that are inputs of the block and read the others. `active`: 0 only in cycles whose clock edge
+    changes nothing in the block that is ever looked at (see `awake`). A simulator gives no clock in those, so that
+    blocks at rest cost it nothing; silicon has one clock.
     """
     interface = block.signature.create(path=(name,))
     ports: dict[str, Any] = {}
@@ -88,9 +94,42 @@ def place(m: Module, name: str, block: Block) -> Any:
         key = "__".join(str(p) for p in path)
         ports[("i_" if member.flow == In else "o_") + key] = value
     if not block.combinational:
-        ports |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        ports |= {"i_clk": gated_clock(m, name, active), "i_rst": ResetSignal()}
     m.submodules[name] = Instance(block.module_name, **ports)
     return interface
+
+
+def gated_clock(m: Module, name: str, active: Value | None) -> Value:
+    """The clock of what is called `name`, with `active` as in `place`."""
+    if active is None or not simulating():
+        return ClockSignal()
+    clock = Signal(name=f"{name}_clk")
+    m.submodules[f"{name}_gate"] = Instance(
+        "clock_gate", i_clk=ClockSignal(), i_enable=active | ResetSignal(), o_gated=clock
+    )
+    return clock
+
+
+def awake(m: Module, event: Value, cycles: int) -> Value:
+    """1 in a cycle with `event` and in the `cycles` after it: long enough for what it started to have ended.
+    For `active` of `place`; of no meaning, and no cost, in silicon."""
+    if not simulating():
+        return Const(1, 1)
+    left = Signal(range(cycles + 1), name="awake")
+    with m.If(event):
+        m.d.sync += left.eq(cycles)
+    with m.Elif(left.any()):
+        m.d.sync += left.eq(left - 1)
+    return event | left.any()
+
+
+# A latch that is open while the clock is low: what comes out are whole pulses.
+CLOCK_GATE = """module clock_gate(input clk, input enable, output gated);
+  reg open;
+  always @* if (!clk) open = enable;
+  assign gated = clk & open;
+endmodule
+"""
 
 
 def register(m: Module, value: Any, name: str | None = None) -> Any:
@@ -157,9 +196,12 @@ def _verilog(block: Block) -> Verilog:
     seen: dict[str, Block] = {}
     foreign: dict[str, None] = {}
     _modules(block, seen, foreign)
-    parts = list(foreign)
+    parts = [*foreign, *([CLOCK_GATE] if _SIMULATING.get() else [])]
     with tempfile.TemporaryDirectory() as folder:
         for name, one in seen.items():
+            if _SIMULATING.get() and (body := one.behaviour()) is not None:
+                parts.append(_behavioural(one, body))
+                continue
             source, target = Path(folder, "x.il"), Path(folder, "x.v")
             source.write_text(rtlil.convert(one, name=name, emit_src=False))
             design = libyosys.Design()
@@ -176,6 +218,16 @@ def _verilog(block: Block) -> Verilog:
             body = _ZEROED_MEMORY.sub("", body)
             parts.append(_renumbered(_ordered(body.strip())) + "\n")
     return Verilog(block.module_name, ports_of(block), "\n".join(parts), not block.combinational)
+
+
+def _behavioural(block: Block, body: str) -> str:
+    """A module with the block's ports around a body of procedural Verilog; outputs are variables."""
+    clocks = () if block.combinational else (Port("clk", 1, True), Port("rst", 1, True))
+    ports = ",\n".join(
+        f"  {'input' if p.is_input else 'output reg'} [{p.width - 1}:0] {p.name}"
+        for p in (*clocks, *ports_of(block))
+    )
+    return f"module {block.module_name}(\n{ports}\n);\n{body.strip()}\nendmodule\n"
 
 
 # Memories start with what they start with; only tables of constants (nonzero) keep their contents.

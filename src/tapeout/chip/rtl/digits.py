@@ -15,6 +15,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
 from tapeout.chip.rtl.block import simulating
+from tapeout.numerics.formats import MXFP4
 
 DIGIT_BITS = 5
 
@@ -45,6 +46,31 @@ def digit_from_high_nibble(nibble: Value) -> Value:
         return Cat(nibble, nibble[3])
     # h1 = -2·n3 + n2: 00 → 0, 01 → 1, 10 → -2, 11 → -1
     return Cat(nibble[:2], nibble[2], nibble[3] & ~nibble[2], nibble[3])
+
+
+def recoded(formats: tuple[str, ...], halves: int, lanes: int) -> str:
+    """What `recode` makes, in Verilog for a simulator: the halves' digits of `codes` in `int8` or not, side by side.
+    Uses the function `fp4_digit`."""
+    nibbles = [f"fp4_digit(codes[{4 * i} +: 4])" for i in range(halves * lanes)]
+    bytes_ = [
+        f"{{codes[{8 * i + 7}], codes[{8 * i + 4} +: 4]}}" if half else f"{{1'b0, codes[{8 * i} +: 4]}}"
+        for half in range(halves)
+        for i in range(lanes)
+    ]
+    whole = {n: "{" + ", ".join(reversed(d)) + "}" for n, d in (("mxfp4", nibbles), ("mxint8", bytes_))}
+    return f"int8 ? {whole['mxint8']} : {whole['mxfp4']}" if len(formats) > 1 else whole[formats[0]]
+
+
+# magnitudes by code, five bits each, then the sign
+FP4_DIGIT = f"""
+function [4:0] fp4_digit(input [3:0] code);
+  reg [39:0] magnitude;
+  begin
+    magnitude = 40'h{sum(int(MXFP4.table[code]) << 5 * code for code in range(8)):x} >> (6'd5 * code[2:0]);
+    fp4_digit = code[3] ? -magnitude[4:0] : magnitude[4:0];
+  end
+endfunction
+"""
 
 
 def recode(

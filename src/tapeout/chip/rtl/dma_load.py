@@ -21,7 +21,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.isa.definition import REGISTER_BITS, Cause
 from tapeout.chip.isa.geometry import GRANULE
-from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.block import Block, awake, place
 from tapeout.chip.rtl.dma_engine import DmaEngine
 from tapeout.chip.rtl.transpose_array import TILE, TransposeArray
 
@@ -145,7 +145,9 @@ class DmaLoad(DmaEngine):
         """(the piece is one of a row, it can be taken, the transposer holds something, the words that come out)."""
         if self.array is None:
             return Const(0, 1), Const(1, 1), Const(0, 1), None
-        array = place(m, "array", self.array)
+        moving = Signal()
+        array = place(m, "array", self.array, awake(m, moving, 2))
+        m.d.comb += moving.eq(array.busy | array.row.valid | array.coming)
         self.coming = array.coming
         row = array.row.payload
         groups = (self.word_bytes // TILE).bit_length() - 1

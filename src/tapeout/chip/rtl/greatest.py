@@ -55,6 +55,11 @@ class Greatest(Block):
         return self.levels + 2
 
     @property
+    def lasting(self) -> int:
+        """Cycles after a beat in which something of it may still be inside, but for the queue."""
+        return self.latency + 2
+
+    @property
     def module_name(self) -> str:
         return f"greatest_{self.lanes}"
 

@@ -34,7 +34,7 @@ from tapeout.chip.rtl import dot_unit
 from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.bits import bits_for_index
-from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.block import Block, awake, delay, place, register
 from tapeout.chip.rtl.dot_unit import ACCUMULATE, LOOP, DotUnit
 from tapeout.chip.rtl.weight_column import WeightColumn
 
@@ -123,7 +123,11 @@ class MatrixEngine(Block):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        rows_placed = [place(m, f"row{r}", self.row) for r in range(self.rows)]
+        # from a row's load or a weight word to the last sum that comes of it
+        self._at_work = awake(
+            m, (self.activations.valid & self.command.valid) | self.active, self.rows + READABLE + LOOP + 4
+        )
+        rows_placed = [place(m, f"row{r}", self.row, self._at_work) for r in range(self.rows)]
         full, steps = self._load(m, rows_placed)
         token, request, busy = self._issue(m, full, steps)
         files = self._grid(m, token, rows_placed)
@@ -263,7 +267,7 @@ class MatrixEngine(Block):
         """The columns' tops, the units, their accumulators, and the control that goes down beside the weights."""
         tops = []
         for c in range(self.columns):
-            top = place(m, f"column{c}", self.column)
+            top = place(m, f"column{c}", self.column, self._at_work)
             m.d.comb += [
                 top.codes.eq(self.weights.payload.codes[c]),
                 top.scales_in.eq(self.weights.payload.scales[c]),
@@ -289,8 +293,8 @@ class MatrixEngine(Block):
             forward = register(m, Mux(early == before, enables, 0), f"forward{r}")
             line = []
             for c in range(self.columns):
-                unit = place(m, f"unit{r}_{c}", self.unit)
-                file = place(m, f"file{r}_{c}", self.file)
+                unit = place(m, f"unit{r}_{c}", self.unit, self._at_work)
+                file = place(m, f"file{r}_{c}", self.file, self._at_work)
                 m.d.comb += [
                     unit.digits_in.eq(tops[c][0]),
                     unit.scales_in.eq(tops[c][1]),

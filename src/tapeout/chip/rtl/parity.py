@@ -49,6 +49,12 @@ def groups(width: int) -> int:
     return -(-width // GROUP)
 
 
+def parities(name: str, width: int) -> str:
+    """The same in Verilog for a simulator, of the word `name`."""
+    cuts = [f"^{name}[{min(i + GROUP, width) - 1}:{i}]" for i in range(0, width, GROUP)]
+    return "{" + ", ".join(reversed(cuts)) + "}"
+
+
 def parity(word: Value) -> Value:
     """A bit per group."""
     return Cat(word[i : i + GROUP].xor() for i in range(0, len(word), GROUP))
@@ -64,6 +70,9 @@ class ParitySend(Block):
     @property
     def module_name(self) -> str:
         return f"parity_send_{self.width}"
+
+    def behaviour(self) -> str:
+        return f"always @(posedge clk) if (taken) parity <= {parities('word', self.width)} ^ inject;"
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -85,6 +94,21 @@ class ParityCheck(Block):
     @property
     def module_name(self) -> str:
         return f"parity_check_{self.width}{'_late' if self.late else ''}"
+
+    def behaviour(self) -> str:
+        top = groups(self.width) - 1
+        return f"""
+reg came;
+reg [{top}:0] mine, theirs;
+always @(posedge clk) begin
+  came <= taken & ~rst;
+  if (taken) begin
+    mine <= {parities("word", self.width)};
+    theirs <= parity;
+  end
+  error <= ~rst & came & (mine != {"parity" if self.late else "theirs"});
+end
+"""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -71,6 +71,11 @@ class Reducer(Block):
         """Cycles from the partials to the result."""
         return self.schedule[-1][0] + LOOP
 
+    @property
+    def lasting(self) -> int:
+        """Cycles after a beat in which something of it may still be inside, but for the queue."""
+        return self.halving + 4 * LOOP
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         queue = place(m, "queue", self.queue)

@@ -32,12 +32,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from tapeout.chip.rtl.bits import bits_for_index
-from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.bits import bits_for_index, population
+from tapeout.chip.rtl.block import Block, delay, gated_clock, place, register
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.secded import DATA, WORD, SecdedDecode, SecdedEncode
@@ -45,6 +45,23 @@ from tapeout.chip.rtl.sram import SRAM_1RW
 
 READ_LATENCY = 5
 COUNTER_BITS = 32
+
+
+class Register(Block):
+    """q is d of the last clock; a block, so that a simulator may leave its clock out."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__({"d": In(width), "q": Out(width)})
+
+    @property
+    def module_name(self) -> str:
+        return f"register_{self.width}"
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.d.comb += self.q.eq(register(m, self.d))
+        return m
 
 
 class ScratchpadBank(Block):
@@ -57,6 +74,7 @@ class ScratchpadBank(Block):
 
     def __init__(self, depth: int, word_bytes: int) -> None:
         self.depth, self.word_bytes, self.granules = depth, word_bytes, word_bytes // 8
+        self.register = Register(WORD * self.granules)
         count = bits_for_index(self.granules + 1)
         super().__init__(
             {
@@ -73,7 +91,7 @@ class ScratchpadBank(Block):
         return f"scratchpad_bank_{self.depth}x{self.word_bytes}"
 
     def placed(self) -> Iterable[Block]:
-        return (SecdedEncode(), SecdedDecode())
+        return (SecdedEncode(), SecdedDecode(), self.register)
 
     def foreign(self) -> Iterable[str]:
         return (SRAM_1RW,)
@@ -102,11 +120,14 @@ class ScratchpadBank(Block):
                 m.d.sync += [clearing.eq(0), cleared.eq(0)]
         enable, row = self.enable | clearing, self.row | cleared
         write = self.write | clearing.replicate(self.granules)
+        data = place(m, "data", self.register, active=write.any())
+        m.d.comb += data.d.eq(Cat(*stored))
+        enabled = delay(m, enable, 1, reset=True)
         m.submodules.sram = Instance(
             "sram_1rw",
             p_WIDTH=WORD * self.granules, p_DEPTH=self.depth, p_GRANULE=WORD, p_INDEX=bits_for_index(self.depth),
-            i_clk=ClockSignal(), i_enable=delay(m, enable, 1, reset=True),
-            i_write=register(m, write), i_address=register(m, row), i_data=register(m, Cat(*stored)), o_q=q,
+            i_clk=gated_clock(m, "sram", enabled), i_enable=enabled,
+            i_write=register(m, write), i_address=register(m, row), i_data=data.q, o_q=q,
         )  # fmt: skip
         reads = delay(m, self.read, 2, reset=True)
         reading = reads.replicate(self.granules)
@@ -122,8 +143,8 @@ class ScratchpadBank(Block):
         )
         m.d.comb += [
             self.fixed.eq(register(m, Cat(*fixed))),
-            self.corrected.eq(sum(ones, Const(0, 1))),
-            self.wrong.eq(sum(twos, Const(0, 1))),
+            self.corrected.eq(population(ones)),
+            self.wrong.eq(population(twos)),
             self.fixed_parity.eq(held),
             self.mismatch.eq(delay(m, differs, 2, reset=True)),
             self.at.eq(delay(m, self.row, 3, name="at")),
@@ -157,7 +178,7 @@ class Scratchpad(Block):
             raise ValueError(f"ports of {self.ports} words on {banks} banks of {word_bytes} bytes")
         self.banks, self.depth, self.word_bytes = banks, depth, word_bytes
         self.granules = word_bytes // 8
-        self.bank = ScratchpadBank(depth, word_bytes)
+        self.bank, self.word = ScratchpadBank(depth, word_bytes), Register(8 * word_bytes)
         self.address_bits = (banks * depth - 1).bit_length()
         members: dict[str, Any] = {}
         for k, port in enumerate(self.kinds):
@@ -182,7 +203,7 @@ class Scratchpad(Block):
         )
 
     def placed(self) -> Iterable[Block]:
-        return (self.bank, *(self.queue(p) for p in self.kinds if p.reads))
+        return (self.bank, self.word, *(self.queue(p) for p in self.kinds if p.reads))
 
     def queue(self, port: PadPort) -> Fifo:
         """Where a port's answers wait, each with its parity behind it."""
@@ -327,12 +348,14 @@ class Scratchpad(Block):
                 sent = getattr(self, f"sent_parity{k}")[lane * self.granules : (lane + 1) * self.granules]
                 parity = parity | Mux(delay(m, mine, 1, reset=True, name=f"sent{k}_{b}"), sent, 0)
         bank = place(m, f"bank{b}", self.bank)
+        held = place(m, f"word{b}", self.word, active=(enable & writing) | bank.clearing)
+        m.d.comb += held.d.eq(word)
         m.d.comb += [
             bank.enable.eq(delay(m, enable & (~writing | write.any()), 1, reset=True, name=f"enable{b}")),
             bank.read.eq(delay(m, enable & ~writing, 1, reset=True, name=f"read{b}")),
             bank.row.eq(delay(m, row, 1, name=f"row{b}")),
             bank.write.eq(delay(m, write, 1, name=f"write{b}")),
-            bank.word.eq(delay(m, word, 1, name=f"word{b}")),
+            bank.word.eq(held.q),
             bank.inject.eq(self.inject),
             bank.parity.eq(parity),
         ]

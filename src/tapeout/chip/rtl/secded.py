@@ -14,7 +14,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from tapeout.chip.rtl.block import Block, place, simulating
+from tapeout.chip.rtl.block import Block, place
 
 DATA, CHECK = 64, 8
 WORD = DATA + CHECK
@@ -29,6 +29,16 @@ def columns() -> tuple[int, ...]:
     return tuple(weight3 + weight5)
 
 
+def rows() -> tuple[int, ...]:
+    """The data bits that each check bit covers."""
+    return tuple(sum(1 << i for i, c in enumerate(columns()) if c >> row & 1) for row in range(CHECK))
+
+
+def parities(word: str) -> str:
+    """The check bits of `word` in Verilog: eight parities of masked words, which a processor has instructions for."""
+    return "{" + ", ".join(f"^({word} & 64'h{covered:x})" for covered in reversed(rows())) + "}"
+
+
 class SecdedEncode(Block):
     """The 8 check bits of 64 data bits, combinationally."""
 
@@ -40,10 +50,12 @@ class SecdedEncode(Block):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        for row in range(CHECK):
-            covered = Const(sum(1 << i for i, c in enumerate(columns()) if c >> row & 1), DATA)
-            m.d.comb += self.check[row].eq((self.word & covered).xor())
+        for row, covered in enumerate(rows()):
+            m.d.comb += self.check[row].eq((self.word & Const(covered, DATA)).xor())
         return m
+
+    def behaviour(self) -> str:
+        return f"always @* check = {parities('word')};"
 
 
 class SecdedDecode(Block):
@@ -76,15 +88,36 @@ class SecdedDecode(Block):
             # a syndrome of one bit is an error of that check bit
             self.parity.eq(self.word[DATA:].xor() ^ Cat(syndrome == 1 << i for i in range(CHECK)).any()),
         ]
-        if simulating():  # words are seldom wrong: nothing to compute then
-            m.d.comb += self.fixed.eq(self.word[:DATA])
-            with m.If(self.one_wrong), m.Switch(syndrome):
-                for i, c in enumerate(columns()):
-                    with m.Case(c):
-                        m.d.comb += self.fixed.eq(self.word[:DATA] ^ (1 << i))
-        else:
-            m.d.comb += self.fixed.eq(self.word[:DATA] ^ Cat(syndrome == c for c in columns()))
+        m.d.comb += self.fixed.eq(self.word[:DATA] ^ Cat(syndrome == c for c in columns()))
         return m
+
+    def behaviour(self) -> str:
+        """Words are seldom wrong: beyond the syndrome there is nothing to compute for one that is not."""
+        cases = "\n".join(f"        8'd{c}: place = 6'd{i};" for i, c in enumerate(columns()))
+        return f"""
+wire [63:0] data = word[63:0];
+wire [7:0] syndrome = word[71:64] ^ {parities("data")};
+reg [5:0] place;
+reg known;
+always @* begin
+  fixed = data;
+  one_wrong = 1'b0;
+  two_wrong = 1'b0;
+  place = 6'd0;
+  known = 1'b1;
+  parity = ^word[71:64];
+  if (syndrome != 8'd0) begin
+    one_wrong = ^syndrome;
+    two_wrong = ~one_wrong;
+    case (syndrome)
+{cases}
+      default: known = 1'b0;
+    endcase
+    if ((syndrome & (syndrome - 8'd1)) == 8'd0) parity = ~parity;
+    if (known) fixed = data ^ (64'd1 << place);
+  end
+end
+"""
 
 
 def encode(data: int) -> int:

@@ -8,8 +8,10 @@ SRAM_1RW = """module sram_1rw #(parameter WIDTH = 72, parameter DEPTH = 16, para
    input [WIDTH-1:0] data, output reg [WIDTH-1:0] q);
   reg [WIDTH-1:0] words [0:DEPTH-1];
   genvar g;
+  always @(posedge clk) if (enable && &write) words[address] <= data;  // as below, in one piece
   generate for (g = 0; g < WIDTH/GRANULE; g = g + 1) begin: granule
-    always @(posedge clk) if (enable && write[g]) words[address][g*GRANULE +: GRANULE] <= data[g*GRANULE +: GRANULE];
+    always @(posedge clk)
+      if (enable && write[g] && !(&write)) words[address][g*GRANULE +: GRANULE] <= data[g*GRANULE +: GRANULE];
   end endgenerate
   always @(posedge clk) if (enable && write == 0) q <= words[address];
 endmodule

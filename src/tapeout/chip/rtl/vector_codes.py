@@ -10,7 +10,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.bits import bits_for_index
-from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.block import Block, awake, place
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.quantiser import ELEMENT_LATENCY, Quantiser
 from tapeout.numerics.formats import BLOCK
@@ -57,8 +57,9 @@ class VectorCodes(Block):
         packed: list[Value] = []
         scales = []
         made = []
+        active = awake(m, fire, 2 * beats + ELEMENT_LATENCY + 4)
         for g in range(self.groups):
-            one = place(m, f"quantiser{g}", self.quantiser)
+            one = place(m, f"quantiser{g}", self.quantiser, active)
             words = self.x.payload[32 * each * g : 32 * each * (g + 1)]
             m.d.comb += [one.x.eq(words), one.valid.eq(fire), one.fp4.eq(self.fp4)]
             codes.append(one.codes)

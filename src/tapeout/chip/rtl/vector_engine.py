@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip import spec
 from tapeout.chip.isa.definition import Cause
-from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.block import Block, awake, place
 from tapeout.chip.rtl.greatest import Greatest
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.reducer import Reducer
@@ -99,15 +99,23 @@ class VectorEngine(Block):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
+        names = (
+            "decode",
+            "fetch",
+            "operands",
+            "unit",
+            "codes",
+            "reducer",
+            "greatest",
+            "topk",
+            "take",
+            "collect",
+            "writer",
+        )
+        active = {n: Signal(name=f"{n}_active") for n in names[1:]}
         decode, fetch, operands, unit, codes, reducer, greatest, topk, take, collect, writer = (
-            place(m, n, b)
-            for n, b in zip(
-                ("decode", "fetch", "operands", "unit", "codes", "reducer", "greatest",
-                 "topk", "take", "collect", "writer"),
-                self.placed(),
-                strict=True,
-            )
-        )  # fmt: skip
+            place(m, n, b, active.get(n)) for n, b in zip(names, self.placed(), strict=True)
+        )
 
         def connect(source: Any, sink: Any, when: Any = None) -> None:
             gate = 1 if when is None else when
@@ -132,6 +140,20 @@ class VectorEngine(Block):
             fetch.command.eq(next_), writer.command.eq(next_), fetch.start.eq(start), writer.start.eq(start),
         ]  # fmt: skip
         m.d.sync += self.done.eq(ending)
+        at_work = awake(m, waits | executing, 2)
+        lasting = {
+            "reducer": (reducer, self.reducer.lasting),
+            "greatest": (greatest, self.greatest.lasting),
+            "topk": (topk, 4),
+        }
+        m.d.comb += [
+            signal.eq(
+                awake(m, lasting[n][0].x.valid | lasting[n][0].y.valid, lasting[n][1])
+                if n in lasting
+                else at_work
+            )
+            for n, signal in active.items()
+        ]
         with m.If(self.command.ready):
             m.d.sync += waits.eq(self.command.valid)
             with m.If(self.command.valid):

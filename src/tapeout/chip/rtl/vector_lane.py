@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tapeout.chip.rtl import fp32_add, fp32_mul, function_unit
 from tapeout.chip.rtl.bits import increment, leading_zeros, shift_left, shift_right_sticky
-from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.block import Block, awake, delay, place, register
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN, INFINITY, Fp32Add
 from tapeout.chip.rtl.fp32_mul import Fp32Mul
 from tapeout.chip.rtl.function_unit import FunctionUnit
@@ -107,7 +107,8 @@ class VectorLane(Block):
             with m.If(self.tap[Tap.FUNCTION]):
                 m.d.sync += held["function"][0].eq(self.a)
         adder, multiplier = place(m, "adder", Fp32Add()), place(m, "multiplier", Fp32Mul())
-        unit = place(m, "functions", FunctionUnit())
+        functions = awake(m, self.enable & self.tap[Tap.FUNCTION], LATENCY + 1)
+        unit = place(m, "functions", FunctionUnit(), functions)
         m.d.comb += [unit.x.eq(held["function"][0]), unit.function.eq(op[:2])]
         m.d.comb += [multiplier.a.eq(held["product"][0]), multiplier.b.eq(held["product"][1])]
         product_op = delay(m, op, fp32_mul.LATENCY, name="product_op")

@@ -14,7 +14,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.block import Block, awake, place
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.vector_lane import LATENCIES, LATENCY, OP_BITS, Tap, VectorLane, VectorOp
 
@@ -65,8 +65,9 @@ class VectorUnit(Block):
             m.d.comb += taken[latency - 1].eq(self.tap[tap])
         m.d.sync += under_way.eq(Cat(gives, (under_way & ~taken)[:-1]))
         words = []
+        active = awake(m, fire, LATENCY + 1)
         for i in range(self.lanes):
-            lane, at = place(m, f"lane{i}", VectorLane()), slice(32 * i, 32 * i + 32)
+            lane, at = place(m, f"lane{i}", VectorLane(), active), slice(32 * i, 32 * i + 32)
             op: Value = x.op if i % 2 == 0 else x.op | Cat(x.pair, Const(0, OP_BITS - 1))
             m.d.comb += [
                 lane.enable.eq(fire), lane.op.eq(op), lane.a.eq(x.a[at]), lane.b.eq(x.b[at]), lane.c.eq(x.c[at]),

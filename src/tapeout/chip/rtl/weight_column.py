@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, register
-from tapeout.chip.rtl.digits import DIGIT_BITS, recode
+from tapeout.chip.rtl.digits import DIGIT_BITS, FP4_DIGIT, recode, recoded
 
 
 class WeightColumn(Block):
@@ -30,6 +30,15 @@ class WeightColumn(Block):
     @property
     def module_name(self) -> str:
         return f"weight_column_{'_'.join(self.formats)}_{self.ways}way_{self.lanes}"
+
+    def behaviour(self) -> str:
+        return f"""
+{FP4_DIGIT}
+always @(posedge clk) begin
+  scales <= scales_in;
+  digits <= {recoded(self.formats, self.halves, self.lanes)};
+end
+"""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
