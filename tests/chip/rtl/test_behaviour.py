@@ -11,6 +11,7 @@ pytest.importorskip("amaranth", reason="RTL needs the `rtl` extra")
 from tapeout.chip.rtl import secded
 from tapeout.chip.rtl.block import Block, verilog
 from tapeout.chip.rtl.parity import ParityCheck, ParitySend
+from tapeout.chip.rtl.population import Population
 from tapeout.chip.rtl.secded import SecdedDecode, SecdedEncode
 from tapeout.chip.rtl.vector_unit import VectorUnit
 from tapeout.simulator.rtl.simulation import pack, simulate
@@ -33,8 +34,8 @@ def _words(rng: np.random.Generator, width: int) -> list[int]:
 @pytest.mark.parametrize(
     "block",
     [
-        SecdedEncode(), SecdedDecode(), ParitySend(7), ParitySend(64), ParitySend(200), ParityCheck(130, late=True),
-        ParityCheck(1024, late=False),
+        SecdedEncode(), SecdedDecode(), Population(16), ParitySend(7), ParitySend(64), ParitySend(200),
+        ParityCheck(130, late=True), ParityCheck(1024, late=False),
     ],
     ids=lambda b: b.module_name,
 )  # fmt: skip

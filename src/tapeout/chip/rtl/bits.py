@@ -14,20 +14,6 @@ def bits_for_index(n: int) -> int:
     return max(1, (n - 1).bit_length())
 
 
-def population(value: Value) -> Value:
-    """The number of ones in a value."""
-    if not simulating():
-        return sum(value, Const(0, 1))
-    # neighbours are added, fields twice as wide at each step, all in one word
-    width = 1 << (len(value) - 1).bit_length()
-    size = 1
-    while size < width:
-        mask = sum(((1 << size) - 1) << i for i in range(0, width, 2 * size))
-        value = ((value & mask) + (value >> size & mask))[:width]
-        size *= 2
-    return value
-
-
 def leading_zeros(m: Module, value: Value, name: str = "lz") -> Signal:
     """The number of zeros above the highest one, of a value whose width is w; w if it is zero. log2 depth."""
     width = len(value)

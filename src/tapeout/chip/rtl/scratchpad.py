@@ -36,10 +36,11 @@ from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from tapeout.chip.rtl.bits import bits_for_index, population
+from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, delay, gated_clock, place, register
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.pad_port import PadPort
+from tapeout.chip.rtl.population import Population
 from tapeout.chip.rtl.secded import DATA, WORD, SecdedDecode, SecdedEncode
 from tapeout.chip.rtl.sram import SRAM_1RW
 
@@ -74,7 +75,7 @@ class ScratchpadBank(Block):
 
     def __init__(self, depth: int, word_bytes: int) -> None:
         self.depth, self.word_bytes, self.granules = depth, word_bytes, word_bytes // 8
-        self.register = Register(WORD * self.granules)
+        self.register, self.population = Register(WORD * self.granules), Population(self.granules)
         count = bits_for_index(self.granules + 1)
         super().__init__(
             {
@@ -91,7 +92,7 @@ class ScratchpadBank(Block):
         return f"scratchpad_bank_{self.depth}x{self.word_bytes}"
 
     def placed(self) -> Iterable[Block]:
-        return (SecdedEncode(), SecdedDecode(), self.register)
+        return (SecdedEncode(), SecdedDecode(), self.register, self.population)
 
     def foreign(self) -> Iterable[str]:
         return (SRAM_1RW,)
@@ -137,14 +138,17 @@ class ScratchpadBank(Block):
         with m.If(self.write.any()):
             m.d.sync += differ.eq((Cat(*write_parity) ^ self.parity) & self.write)
         differs = delay(m, self.write.any(), 1, reset=True) & differ.any()
+        corrected, wrong = (place(m, n, self.population) for n in ("count_corrected", "count_wrong"))
         ones, twos = (
             delay(m, Cat(*single) & reading, 1, reset=True),
             delay(m, Cat(*double) & reading, 1, reset=True),
         )
         m.d.comb += [
             self.fixed.eq(register(m, Cat(*fixed))),
-            self.corrected.eq(population(ones)),
-            self.wrong.eq(population(twos)),
+            corrected.word.eq(ones),
+            self.corrected.eq(corrected.count),
+            wrong.word.eq(twos),
+            self.wrong.eq(wrong.count),
             self.fixed_parity.eq(held),
             self.mismatch.eq(delay(m, differs, 2, reset=True)),
             self.at.eq(delay(m, self.row, 3, name="at")),
