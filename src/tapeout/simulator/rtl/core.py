@@ -293,7 +293,8 @@ class CoreSimulation:
 
     def recorded(self) -> dict[Engine, NDArray[np.int64]]:
         """Of each engine, for its instructions in their order, the cycle of the program in which it was done."""
-        found, extension = {}, ctypes.c_void_p(self.sim.extension)
+        found: dict[Engine, NDArray[np.int64]] = {}
+        extension = ctypes.c_void_p(self.sim.extension)
         for k, engine in enumerate(ENGINES):
             get = self.sim.foreign.memory_recorded
             get.restype = ctypes.c_int64
