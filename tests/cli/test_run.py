@@ -75,13 +75,30 @@ def test_json_is_one_object_with_the_tokens_of_the_engine() -> None:
     assert found["chip"]["tokens_per_second"] == pytest.approx(19 / found["chip"]["decode_seconds"])
 
 
-def test_examples_in_the_help_work() -> None:
+def examples() -> list[list[str]]:
     from tapeout.cli import run
 
-    examples = [shlex.split(line)[2:] for line in (run.__doc__ or "").splitlines() if "tapeout run" in line]
-    assert len(examples) == 3
-    for words in examples:
-        tapeout_run(*words)
+    return [shlex.split(line)[2:] for line in (run.__doc__ or "").splitlines() if "tapeout run" in line]
+
+
+def test_examples_in_the_help_work() -> None:
+    assert len(examples()) == 4
+    for words in examples():
+        if "--waveform" not in words:
+            tapeout_run(*words)
+
+
+@pytest.mark.slow
+@pytest.mark.verilator
+def test_the_example_of_a_waveform_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build of its own, of minutes."""
+    pytest.importorskip("amaranth")
+    monkeypatch.chdir(tmp_path)
+    for words in examples():
+        if "--waveform" in words:
+            tapeout_run(*words)
+            first = (tmp_path / "token.vcd").read_text().split("#", 1)[1]
+            assert first.startswith("5000000\n")
 
 
 def test_out_and_stdin(tmp_path: Path) -> None:
