@@ -14,7 +14,8 @@ from tapeout.chip.verification.formal import Proof
 class ArbiterProof(Proof):
     """Claims: at most one grant; none without a request; a grant in every cycle in which the output is free and some
     input asks; what is granted is the next output, with its source; the output stands still until it is taken;
-    and while an input waits, the others together are granted at most inputs - 1 times."""
+    and while an input waits, the others together are granted at most inputs - 1 times. Also if inputs take back
+    what they offered."""
 
     def __init__(self, block: Arbiter) -> None:
         self.inside = {"last": block.inputs}
@@ -30,8 +31,7 @@ class ArbiterProof(Proof):
             takes.eq(Cat(i.valid & i.ready for i in inputs)),
         ]
         free = ~dut.o.valid | dut.o.ready
-        for k, i in enumerate(inputs):
-            self.given_held(m, i, f"i{k}")
+        for i in inputs:
             self.claim(m, ~i.ready | i.valid)
         self.claim(m, (takes & (takes - 1)[:n]) == 0)
         self.claim(m, takes.any() == (asks.any() & free))
