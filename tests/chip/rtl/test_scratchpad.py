@@ -40,7 +40,8 @@ def send(sim: Simulation, port: int, requests: list[int]) -> np.ndarray:
     return pack(requests, sim.ports[f"request{port}__payload"][1])
 
 
-def test_every_single_and_double_error() -> None:
+@pytest.mark.parametrize("simulation", [True, False], ids=["simulated", "synthesised"])
+def test_every_single_and_double_error(simulation: bool) -> None:
     rng = random.Random(1)
     assert len(set(secded.columns())) == 64
     words = []
@@ -51,7 +52,7 @@ def test_every_single_and_double_error() -> None:
         assert state == ("ok", "corrected", "wrong")[len(flips)]
         if len(flips) < 2:
             assert secded.encode(data) == word
-    got = simulate(SecdedDecode()).table(
+    got = simulate(verilog(SecdedDecode(), simulation)).table(
         {"word": np.array(words, object)}, ["fixed", "one_wrong", "two_wrong", "parity"]
     )
     for i, word in enumerate(words):
@@ -60,7 +61,7 @@ def test_every_single_and_double_error() -> None:
         assert (got["one_wrong"][i], got["two_wrong"][i]) == (state == "corrected", state == "wrong")
         assert got["parity"][i] == data.bit_count() % 2
     values = [rng.getrandbits(64) for _ in range(500)]
-    check = simulate(SecdedEncode()).table({"word": np.array(values, object)}, ["check"])["check"]
+    check = simulate(verilog(SecdedEncode(), simulation)).table({"word": np.array(values, object)}, ["check"])["check"]
     assert [int(c) for c in check] == [secded.encode(v) >> 64 for v in values]
 
 

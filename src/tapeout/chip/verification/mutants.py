@@ -9,9 +9,12 @@ from tapeout.chip.verification.mutation import Mutation
 
 STREAMS, PAD, FP32 = "test_streams.py", "test_scratchpad.py", "test_fp32.py"
 FAULTS, HOST = "test_faults.py::test_what_is_told_equals_the_definition", "test_host.py"
+# blocks whose simulators have a form of their own: a bug in what is made shows where the two are compared
+FORMS = "test_behaviour.py::test_behaviour_is_the_elaboration"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
 PROOF_OF_DISPATCH = "../verification/test_proofs.py::test_proof[semaphores]"
+PROOF_OF_WEIGHTS = "../verification/test_proofs.py::test_proof[weights mxfp4+mxint8 × 2]"
 PROOF_OF_ROWS = "../verification/test_proofs.py::test_proof[activations]"
 
 MUTANTS = (
@@ -65,9 +68,8 @@ MUTANTS = (
     ),
     # SECDED and the scratchpad
     Mutation(
-        "secded_column", "secded",
-        "covered = Const(sum(1 << i for i, c in enumerate(columns()) if c >> row & 1), DATA)",
-        "covered = Const(sum(1 << i for i, c in enumerate(columns()) if c >> row & 1 and (i, row) != (0, 0)), DATA)",
+        "secded_column", "secded", "for i, c in enumerate(columns()) if c >> row & 1)",
+        "for i, c in enumerate(columns()) if c >> row & 1 and (i, row) != (0, 0))",
         "one data bit is missing from one check bit: its column gets an even weight or clashes with another", (PAD,),
     ),
     Mutation(
@@ -105,11 +107,11 @@ MUTANTS = (
     ),
     Mutation(
         "parity_bit", "parity", "word[i : i + GROUP].xor()", "word[i : i + GROUP - 1].xor()",
-        "the last bit of each group is left out of its parity", (FAULTS,),
+        "the last bit of each group is left out of its parity", (FORMS, FAULTS),
     ),
     Mutation(
         "parity_stale", "parity", "came.eq(self.taken)", "came.eq(1)",
-        "a word that was not taken is compared as well", (FAULTS,),
+        "a word that was not taken is compared as well", (FORMS, FAULTS),
     ),
     Mutation(
         "host_last_fault", "host", "self.fault.any() & (self.start | ~fault.any())", "self.fault.any()",
@@ -262,7 +264,7 @@ MUTANTS = (
     ),
     Mutation(
         "column_scales", "weight_column", "self.scales.eq(register(m, self.scales_in, \"scales_reg\"))",
-        "self.scales.eq(self.scales_in)", "the scales of the word behind go with a word", (ENGINE,),
+        "self.scales.eq(self.scales_in)", "the scales of the word behind go with a word", (PROOF_OF_WEIGHTS,),
     ),
     Mutation(
         "engine_hazard", "matrix_engine", "for age in range(1, LOOP):", "for age in range(1, LOOP - 1):",
