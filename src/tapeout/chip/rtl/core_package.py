@@ -14,9 +14,11 @@ from tapeout.chip.isa.assembler import assemble, binary
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.machine import Machine
 from tapeout.chip.isa.manual import manual
+from tapeout.chip.isa.registry import instructions
 from tapeout.chip.rtl.block import Block, Verilog, verilog
-from tapeout.chip.rtl.core import ABSENT, Core
+from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.host import csr_map
+from tapeout.chip.rtl.limits import check_buildable
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
 from tapeout.chip.spec import ChipSpec
 from tapeout.errors import InputError, Phrase
@@ -88,13 +90,9 @@ def vector(name: str, geometry: Geometry) -> Vector:
 
 def blocks(spec: ChipSpec, where: object) -> dict[str, Block]:
     """The top modules of a build. Raises InputError for a ChipSpec that the RTL does not cover."""
+    check_buildable(spec, where)
     core = spec.core
     engine = core.matrix
-    beyond = sorted(set(engine.formats) - {"mxfp4", "mxint8"})
-    if beyond:
-        raise InputError(
-            where, "core.matrix.formats", list(engine.formats), "mxfp4 and mxint8, which RTL has"
-        )
     ways = Geometry.of(core).ways
     try:
         return {
@@ -159,7 +157,8 @@ def register_page() -> str:
 def readme(spec: ChipSpec, tops: dict[str, Verilog]) -> str:
     """What the folder holds and what it does not."""
     core, g = spec.core, Geometry.of(spec.core)
-    missing = ", ".join(f"`{n}`" for n in sorted(ABSENT))
+    absent = ", ".join(f"`{n}`" for n in sorted(set(instructions()) - Core(core).names))
+    missing = f"{absent} trap as unknown opcodes (cause 1).\n" if absent else ""
     return f"""# {spec.name}: one core
 
 Built from a ChipSpec: {core.matrix.rows} × {core.matrix.columns} dot-product units of {core.matrix.lanes} lanes
@@ -168,16 +167,15 @@ Built from a ChipSpec: {core.matrix.rows} × {core.matrix.columns} dot-product u
 
 | file | what |
 |---|---|
-| rtl/core.v | sequencer, load and store engines, scratchpad (SECDED), AXI4, AXI4-Lite registers, counters |
-| rtl/matrix_engine.v | `{tops["matrix_engine"].top}`: a block of its own, with stream ports |
+| rtl/core.v | sequencer, engines, scratchpad (SECDED), AXI4, AXI4-Lite registers, counters; parity between them |
+| rtl/matrix_engine.v | `{tops["matrix_engine"].top}`: the core's, by itself, with stream ports |
 | filelist.f | both, for a simulator or a synthesis tool; `sram_1rw` in core.v stands for a memory macro |
 | isa.md, registers.md, registers.json | the instruction set; the host's registers |
 | constraints/ | SDC: clock, uncertainty, delays of ports |
 | vectors/ | programs (`.s`), {MEMORY} bytes of memory before (program at {PROGRAM:#x}) and after, codes |
 
-What it is not yet: the matrix engine and a vector unit are not connected to the core's scratchpad, so on this core
-instructions of the matrix and vector engines, and {missing}, trap as unknown opcodes (cause 1). Their meaning is
-that of isa.md. A unit has {g.tiles} accumulators for each way and bank.
+{missing}A unit has {g.tiles} accumulators for each way and bank. `parity_send_*` and `parity_check_*` have to stay
+modules of their own: flattened, the two ends of a path are one signal, and the comparison goes.
 """
 
 
