@@ -31,6 +31,7 @@ from tapeout.physical.handoff.testbench import hexadecimal, index, program_hex, 
 from tapeout.physical.handoff.vectors import Vector, vectors
 from tapeout.physical.handoff.words import limits_page, readme
 from tapeout.simulator.rtl.lint import WAIVED, lint
+from tapeout.simulator.rtl.random_programs import design_key, recorded
 
 TOP = "core"
 
@@ -85,6 +86,9 @@ def package(
     files["reports/coverage.json"] = _json(covered)
     results = proved(spec, list(found), say)
     files["reports/formal.json"] = _json(results)
+    programs = recorded(design_key(core))
+    if programs:
+        files["reports/programs.json"] = _json(programs)
     often = counts(found, TOP)
     files["reports/hierarchy.csv"] = _csv(["module", "instances in a core"], sorted(often.items()))
     broken = [r["proof"] for r in results if not r["holds"]]
@@ -92,8 +96,8 @@ def package(
         say(f"note: a proof does not hold: {name}")
     if warnings:
         say(f"note: lint: {len(warnings)} warnings")
-    files["LIMITS.md"] = limits_page(spec, core, plan, covered, len(warnings), broken)
-    files["README.md"] = readme(spec, core, plan, made, listed, covered, results, len(warnings))
+    files["LIMITS.md"] = limits_page(spec, core, plan, covered, len(warnings), broken, programs)
+    files["README.md"] = readme(spec, core, plan, made, listed, covered, results, len(warnings), programs)
     files[MANIFEST] = manifest(spec.name, TOP, files)
     return dict(sorted(files.items()))
 

@@ -26,6 +26,7 @@ def readme(
     covered: dict[str, Any],
     proofs: Sequence[dict[str, Any]],
     warnings: int,
+    programs: dict[str, Any] | None,
 ) -> str:
     """What the package holds and how to start."""
     engine, macros = spec.core.matrix, [m for m in memories if m.kind == "macro"]
@@ -75,13 +76,26 @@ executes every program on the executable definition of the instruction set.
 - Vectors: {covered["executed"]} of {covered["choices"]} instructions and choices of their fields are executed; the core has
   {covered["instructions"]} instructions.
 - Proofs: {sum(p["holds"] for p in proofs)} of {len(proofs)} hold for runs of any length (`reports/formal.json`).
-- Floorplan: {plan.width:.2f} × {plan.height:.2f} mm, {plan.utilisation:.1%} in use.
+{_programs(programs)}- Floorplan: {plan.width:.2f} × {plan.height:.2f} mm, {plan.utilisation:.1%} in use.
 """
 
 
+def _programs(record: dict[str, Any] | None) -> str:
+    """What a campaign of random programs on this RTL found, if there was one."""
+    if record is None:
+        return ""
+    parts = [f"{p['covered']} of {p['of']} {kind}" for kind, p in record["coverage"].items()]
+    return (
+        f"- Random programs in Verilator against the executable definition, every byte and register: {record['programs']}, of\n"
+        f"  which {len(record['failed'])} differ, over {record['cycles']:,} cycles; exercised: {', '.join(parts)}\n"
+        "  (`reports/programs.json`, with the holes).\n"
+    )
+
+
 def limits_page(
-    spec: ChipSpec, core: Core, plan: Floorplan, covered: dict[str, Any], warnings: int, broken: Sequence[str]
-) -> str:
+    spec: ChipSpec, core: Core, plan: Floorplan, covered: dict[str, Any], warnings: int, broken: Sequence[str],
+    programs: dict[str, Any] | None,
+) -> str:  # fmt: skip
     """What a partner must not take for granted."""
     absent = sorted(set(instructions()) - core.names)
     lines = [
@@ -104,6 +118,12 @@ def limits_page(
         "- **Coverage** counts instructions and choices of their fields in the vectors, not toggles or lines of the RTL.",
         "- **Proofs** are of blocks with narrow data where no decision depends on it; arithmetic is compared, not proved.",
     ]
+    if programs is None:
+        lines.append(
+            "- **Random programs** have not been run on this RTL here: `tapeout build chip.toml --check` does."
+        )
+    elif programs["failed"]:
+        lines.append(f"- **Random programs that differ**: {'; '.join(programs['failed'])}.")
     if broken:
         lines.append(f"- **Proofs that do not hold**: {'; '.join(broken)}.")
     if warnings:

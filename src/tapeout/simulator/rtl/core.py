@@ -133,7 +133,7 @@ class Outcome:
 
 
 @lru_cache(maxsize=1)
-def _sources() -> str:
+def sources() -> str:
     """A digest of all that the Verilog of a core depends on besides its ChipSpec: our sources and the tools."""
     from importlib.metadata import version
 
@@ -147,7 +147,7 @@ def _sources() -> str:
 @lru_cache(maxsize=4)
 def text_of(core: Core) -> Verilog:
     """The core's Verilog in the form that simulates faster; elaborated once, then taken from the cache of builds."""
-    name = f"core-{build.digest(_sources(), repr(core.core), repr(core.engines))}.v"
+    name = f"core-{build.digest(sources(), repr(core.core), repr(core.engines))}.v"
     path = build.cache_folder() / name
     if path.exists():
         return Verilog(core.module_name, ports_of(core), path.read_text(), True)
