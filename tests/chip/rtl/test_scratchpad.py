@@ -61,7 +61,9 @@ def test_every_single_and_double_error(simulation: bool) -> None:
         assert (got["one_wrong"][i], got["two_wrong"][i]) == (state == "corrected", state == "wrong")
         assert got["parity"][i] == data.bit_count() % 2
     values = [rng.getrandbits(64) for _ in range(500)]
-    check = simulate(verilog(SecdedEncode(), simulation)).table({"word": np.array(values, object)}, ["check"])["check"]
+    check = simulate(verilog(SecdedEncode(), simulation)).table(
+        {"word": np.array(values, object)}, ["check"]
+    )["check"]
     assert [int(c) for c in check] == [secded.encode(v) >> 64 for v in values]
 
 

@@ -82,7 +82,9 @@ class Vectors(Products):
                 operands |= {"out": operands[in_place], "so": operands["s" + in_place]}
                 touched["out"] = touched[in_place]
                 continue
-            taken = [r for y, r in touched.items() if in_place or "out" in (x, y) or (writes_b and "b" in (x, y))]
+            taken = [
+                r for y, r in touched.items() if in_place or "out" in (x, y) or (writes_b and "b" in (x, y))
+            ]
             repeats = x == "a" or (x == "b" and not writes_b)
             found = self._rows(areas[x], sizes[x], rows, taken, repeats, bool(in_place))
             if found is None:
