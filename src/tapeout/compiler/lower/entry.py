@@ -13,9 +13,17 @@ from tapeout.compiler.lower.feed_forward import dense
 from tapeout.compiler.lower.grouped_query import grouped_query
 from tapeout.compiler.lower.latent import latent
 from tapeout.compiler.lower.norm import rms_norm
+from tapeout.compiler.lower.pieces import in_pieces, normalised
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
-from tapeout.model.architecture import Attention, Dense, GroupedQueryAttention, LatentAttention, Tensor
+from tapeout.model.architecture import (
+    Attention,
+    Dense,
+    GroupedQueryAttention,
+    LatentAttention,
+    MixtureOfExperts,
+    Tensor,
+)
 from tapeout.numerics.formats import SCALE_BIAS
 
 INDICES = 64  # of the table of small numbers: the most experts, or groups of them, that a token takes
@@ -29,34 +37,45 @@ def lower(c: Context) -> None:
     for i, layer in enumerate(c.model.layers):
         names = c.names(i)
         c.builder.of(i, "input_norm")
-        h = rms_norm(c, x, rows, names["input_layernorm.weight"])
-        q = quantise(c, h, rows, "normalised codes")
-        y = _mix(c, q, i, layer.attention)
-        if layer.post_norms:
+        q = normalised(c, x, rows, names["input_layernorm.weight"])
+        into = x if in_pieces(c) and not layer.post_norms else None
+        y = _mix(c, q, i, layer.attention, into)
+        if layer.post_norms and y is not None:
             c.builder.of(i, "post_attention_norm")
             y = rms_norm(c, y, rows, names["post_attention_layernorm.weight"], y)
-        c.builder.of(i, "residual")
-        each(c, "vadd", x, x, rows, y)
+        if y is not None:
+            c.builder.of(i, "residual")
+            each(c, "vadd", x, x, rows, y)
         c.builder.of(i, "middle_norm")
         name = "pre_feedforward_layernorm" if layer.post_norms else "post_attention_layernorm"
-        h = rms_norm(c, x, rows, names[f"{name}.weight"])
-        part = layer.feed_forward
+        weight, part = names[f"{name}.weight"], layer.feed_forward
         if isinstance(part, Dense):
-            y = dense(c, quantise(c, h, rows, "normalised codes"), i, part)
+            y = dense(c, normalised(c, x, rows, weight), i, part, into=into)
         else:
-            y = mixture(c, h, i, part)
-        if layer.post_norms:
+            y = _mixture(c, x, weight, i, part, into)
+        if layer.post_norms and y is not None:
             c.builder.of(i, "post_feed_forward_norm")
             y = rms_norm(c, y, rows, names["post_feedforward_layernorm.weight"], y)
-        c.builder.of(i, "residual")
-        each(c, "vadd", x, x, rows, y)
+        if y is not None:
+            c.builder.of(i, "residual")
+            each(c, "vadd", x, x, rows, y)
     _head(c, x)
 
 
-def _mix(c: Context, x: Rows, layer: int, a: Attention) -> Floats:
-    """Attention of the kind that the layer has."""
+def _mixture(
+    c: Context, x: Floats, weight: Tensor, layer: int, part: MixtureOfExperts, into: Floats | None
+) -> Floats | None:
+    rows = c.step.rows
+    if in_pieces(c) and not part.scale_input:
+        return mixture(c, None, normalised(c, x, rows, weight), layer, part, into)
+    h = rms_norm(c, x, rows, weight)
+    return mixture(c, h, quantise(c, h, rows, "normalised codes"), layer, part, into)
+
+
+def _mix(c: Context, x: Rows, layer: int, a: Attention, into: Floats | None) -> Floats | None:
+    """Attention of the kind that the layer has; None if it has been added to `into`."""
     if isinstance(a, GroupedQueryAttention):
-        return grouped_query(c, x, layer, a)
+        return grouped_query(c, x, layer, a, into)
     if isinstance(a, LatentAttention):
         return latent(c, x, layer, a)
     return linear(c, x, layer, a)

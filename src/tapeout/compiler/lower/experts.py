@@ -68,20 +68,26 @@ def record(c: Context, layer: int, part: MixtureOfExperts) -> Record:
     return found
 
 
-def mixture(c: Context, h: Floats, layer: int, part: MixtureOfExperts) -> Floats:
-    """Normalised inputs (FP32 rows) → the mixture's output."""
+def mixture(
+    c: Context, h: Floats | None, x: Rows, layer: int, part: MixtureOfExperts, into: Floats | None = None
+) -> Floats | None:
+    """Normalised inputs (`x`; as FP32 rows `h`, where they are scaled for each expert) → the mixture's output, or None
+    if it has been added to `into`."""
     rows = c.step.rows
-    x = quantise(c, h, rows, "normalised codes")
     if rows == 1:
         y = _one_token(c, h, x, layer, part)
     else:
         from tapeout.compiler.lower.grouped_experts import by_expert
 
         index, weights = route(c, x, layer, part)
-        y = by_expert(c, h, x, layer, part, index, weights)
+        made = by_expert(c, h, x, layer, part, index, weights, None if part.shared else into)
+        if made is None:
+            return None
+        y = made
     if part.shared:
         network = Dense(part.shared_intermediate, part.activation)
         extra = dense(c, x, layer, network, "shared_expert")
+        assert extra is not None
         if part.shared_gate:
             by_row(c, "vmul", extra, extra, rows, _shared_gate(c, x, layer))
         each(c, "vadd", y, y, rows, extra)
@@ -98,15 +104,16 @@ def _shared_gate(c: Context, x: Rows, layer: int) -> Floats:
     return y
 
 
-def scaled(c: Context, h: Floats, weights: Floats, j: int) -> Rows:
+def scaled(c: Context, h: Floats | None, weights: Floats, j: int) -> Rows:
     """Inputs of each token's j-th expert where the routing weight multiplies them: MXINT8 rows."""
+    assert h is not None
     rows = c.step.rows
     w, y = spread(c, weights, j), c.floats("scaled inputs", rows, h.n)
     by_row(c, "vmul", y, h, rows, w)
     return quantise(c, y, rows, "scaled codes")
 
 
-def _one_token(c: Context, h: Floats, x: Rows, layer: int, part: MixtureOfExperts) -> Floats:
+def _one_token(c: Context, h: Floats | None, x: Rows, layer: int, part: MixtureOfExperts) -> Floats:
     """Experts one after another; the choice is read, and their weights are loaded, as soon as it is made."""
     b, k, r = c.builder, part.experts_per_token, record(c, layer, part)
     offsets: list[Scalar] = []

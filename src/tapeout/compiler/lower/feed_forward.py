@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tapeout.compiler.ir import Ref, Scalar
+from tapeout.compiler.ir import Ref
 from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
-from tapeout.compiler.lower.gated import activated, times_up
+from tapeout.compiler.lower.gated import activated, gated, times_up
+from tapeout.compiler.lower.pieces import Alternating, Assembled, added, first_of, in_pieces, made, pieces
 from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
 from tapeout.model.architecture import Dense, Tensor
@@ -54,13 +55,18 @@ def parts(tensors: list[Tensor], activation: str) -> tuple[Part, Part, Part]:
 
 def network(
     c: Context, x: Rows, rows: int, gate: Matrix, up: Matrix, down: Matrix, biases: Biases,
-    activation: str, limit: float | None, plus: Scalar | None = None, out: Floats | None = None, prefetch: bool = True,
-) -> Floats:  # fmt: skip
-    """down(act(gate(x))·up(x)). `biases`: of gate, up, down, asked for after the product; `plus`: see `product`."""
+    activation: str, limit: float | None, into: Floats | None = None,
+) -> Floats | None:  # fmt: skip
+    """down(act(gate(x))·up(x)), or None if it has been added to `into`. `biases`: of gate, up, down, asked for after
+    the product."""
+    if in_pieces(c):
+        return _in_pieces(
+            c, x, rows, (gate, up, down), [biases(i) for i in range(3)], activation, limit, into
+        )
     g = c.floats("gate", rows, gate.n, room(c, gate.n))
     u = c.floats("up", rows, up.n, room(c, up.n))
     for i, (y, matrix) in enumerate(((g, gate), (u, up))):
-        product(c, x, rows, matrix, y, plus, prefetch)
+        product(c, x, rows, matrix, y)
         bias = biases(i)
         if bias is not None:
             each(c, "vadd", y, y, rows, bias)
@@ -68,16 +74,47 @@ def network(
             a = activated(c, activation, g, rows, limit)
     times_up(c, activation, a, u, rows, limit)
     q = quantise(c, a, rows, "gated codes")
-    y = out or c.floats("network output", rows, down.n, room(c, down.n))
-    product(c, q, rows, down, y, plus, prefetch)
+    y = c.floats("network output", rows, down.n, room(c, down.n))
+    product(c, q, rows, down, y)
     bias = biases(2)
     if bias is not None:
         each(c, "vadd", y, y, rows, bias)
     return y
 
 
-def dense(c: Context, x: Rows, layer: int, part: Dense, role: str = "dense") -> Floats:
-    """The network of these tensors of a layer."""
+def _in_pieces(
+    c: Context, x: Rows, rows: int, three: tuple[Matrix, Matrix, Matrix], biases: list[Ref | None],
+    activation: str, limit: float | None, into: Floats | None,
+) -> Floats | None:  # fmt: skip
+    """The same, gate and up piece by piece: the next one's products go on beside the activation of one."""
+    gate, up, down = three
+    whole = Assembled(c, "gated codes", rows, gate.n)
+    parts = list(zip(pieces(c, gate, rows), pieces(c, up, rows), strict=True))
+    gates = Alternating(c, "gate", rows, [one for one, _ in parts])
+    ups = Alternating(c, "up", rows, [other for _, other in parts])
+    for one, other in parts:
+        g, first = made(c, x, rows, one, gates.next(one.n)), first_of(one)
+        if biases[0] is not None:
+            each(c, "vadd", g, g, rows, biases[0] + 4 * first)
+        u = made(c, x, rows, other, ups.next(other.n))
+        if biases[1] is not None:
+            each(c, "vadd", u, u, rows, biases[1] + 4 * first)
+        whole.put(gated(c, activation, g, u, rows, limit), first)
+    q = whole.rows()
+    if into is not None:
+        added(c, q, rows, down, biases[2], into)
+        return None
+    y = c.floats("network output", rows, down.n, room(c, down.n))
+    product(c, q, rows, down, y)
+    if biases[2] is not None:
+        each(c, "vadd", y, y, rows, biases[2])
+    return y
+
+
+def dense(
+    c: Context, x: Rows, layer: int, part: Dense, role: str = "dense", into: Floats | None = None
+) -> Floats | None:
+    """The network of these tensors of a layer; None if it has been added to `into`."""
     tensors = [t for t in c.model.layer_tensors(layer) if t.role == role]
     three = parts(tensors, part.activation)
     c.builder.of(layer, role)
@@ -88,4 +125,4 @@ def dense(c: Context, x: Rows, layer: int, part: Dense, role: str = "dense") -> 
         return None if p.bias is None else c.vector(p.bias, p.n, part=list(p.rows))
 
     gate, up, down = matrices
-    return network(c, x, c.step.rows, gate, up, down, bias, part.activation, part.limit)
+    return network(c, x, c.step.rows, gate, up, down, bias, part.activation, part.limit, into)

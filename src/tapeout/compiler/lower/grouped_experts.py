@@ -15,6 +15,7 @@ from tapeout.compiler.ir import Area, Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.experts import Record, record, scaled
 from tapeout.compiler.lower.gated import gated
+from tapeout.compiler.lower.pieces import PART
 from tapeout.compiler.lower.product import LOAD_BYTES, groups, room
 from tapeout.compiler.lower.routing import spread
 from tapeout.compiler.memory import Chunk, Matrix
@@ -26,9 +27,11 @@ SMALLEST = 2.0**-149
 
 
 def by_expert(
-    c: Context, h: Floats, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats
-) -> Floats:
-    """The weighted sum of the chosen experts' outputs for every token: FP32 rows."""
+    c: Context, h: Floats | None, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats,
+    into: Floats | None = None,
+) -> Floats | None:  # fmt: skip
+    """The weighted sum of the chosen experts' outputs for every token: FP32 rows; None if it has been added to
+    `into`."""
     b, tokens, k = c.builder, c.step.rows, part.experts_per_token
     pairs, n = tokens * k, c.model.hidden
     if tokens > MOST:
@@ -45,18 +48,30 @@ def by_expert(
     for expert in range(part.experts):
         _expert(c, layer, r, part, expert, chosen, area, inputs, outputs, x, pairs, wide)
     b.of(layer, "combine")
+    shares = None if part.scale_input else [spread(c, weights, j) for j in range(k)]
+    # in pieces of columns, where they are added up: fewer tokens would fit otherwise
+    step = n if into is None else max(c.g.pad_bytes // PART // (4 * tokens) // 32 * 32, 32)
     y: Floats | None = None
-    for j in range(k):
-        z = c.floats("expert outputs", tokens, n)
-        b.load(z.at, outputs + j * wide, 4 * n, tokens, k * wide, 1, 0, z.stride, tokens * z.stride, area)
-        if not part.scale_input:
-            by_row(c, "vmul", z, z, tokens, spread(c, weights, j))
-        if y is None:
-            y = z
-        else:
-            each(c, "vadd", y, y, tokens, z)
-    assert y is not None
-    return y
+    for first in range(0, n, step):
+        columns = min(step, n - first)
+        y = None
+        for j in range(k):
+            z = c.floats("expert outputs", tokens, columns)
+            b.load(
+                z.at, outputs + (j * wide + 4 * first), 4 * columns, tokens, k * wide, 1, 0, z.stride,
+                tokens * z.stride, area,
+            )  # fmt: skip
+            if shares is not None:
+                by_row(c, "vmul", z, z, tokens, shares[j])
+            if y is None:
+                y = z
+            else:
+                each(c, "vadd", y, y, tokens, z)
+        assert y is not None
+        if into is not None:
+            part_of = into.part(first, columns)
+            each(c, "vadd", part_of, part_of, tokens, y)
+    return y if into is None else None
 
 
 def _lay_out(
@@ -159,6 +174,9 @@ class _Weights:
         for group in groups(m, LOAD_BYTES):
             start = group[0][0].offset
             w = self.kept.get(self._place(m) + start)
+            if w is None and len(group[0]) > 1 and rows <= c.g.rows:
+                self._part_by_part(x, rows, m, group[0], out)
+                continue
             if w is None:
                 w = self._load(m, start, _size(group), False)
             for first in range(0, rows, c.g.rows):
@@ -173,6 +191,17 @@ class _Weights:
                             to, out.stride, p.steps, here, p.tiles, m.format,
                             bank, keep=p.block > 0,
                         )  # fmt: skip
+
+    def _part_by_part(self, x: Rows, rows: int, m: Matrix, command: tuple[Chunk, ...], out: Floats) -> None:
+        """A command whose weights are loaded a part of the contraction at a time, two parts in turn."""
+        bank = self.c.builder.bank()
+        for p in command:
+            at = self._load(m, p.offset, p.bytes, False)
+            to = out.at + 4 * p.first if p is command[-1] else None
+            self.c.builder.matmul(
+                x.at + p.block * 32, x.scales + p.block, x.stride, at, at + p.scales, to, out.stride, p.steps,
+                rows, p.tiles, m.format, bank, keep=p.block > 0,
+            )  # fmt: skip
 
     def bias(self, i: int) -> Ref | None:
         """Of gate, up, down."""

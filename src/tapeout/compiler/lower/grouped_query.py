@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tapeout.compiler.ir import Mem, Ref
 from tapeout.compiler.lower.attention import Begun, Query, attend, begin, extent
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
 from tapeout.compiler.lower.heads import Heads, cache, turn
 from tapeout.compiler.lower.norm import rms_norm, weight_of
+from tapeout.compiler.lower.pieces import Alternating, Assembled, added, first_of, in_pieces, made, pieces
 from tapeout.compiler.lower.product import product, room
+from tapeout.compiler.memory import Matrix
 from tapeout.model.architecture import GroupedQueryAttention, Tensor
 from tapeout.numerics import vector
 
@@ -18,20 +20,25 @@ SCORES = (
 )
 
 
+SCORES_MOST = 1 << 16  # and so many bytes
+
+
 def biased(c: Context, y: Floats, rows: int, bias: Tensor | None) -> None:
     """Add a bias to `y`."""
     if bias is not None:
         each(c, "vadd", y, y, rows, c.vector(bias, bias.shape[0]))
 
 
-def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> Floats:
-    """Normalised inputs → the attention's output, FP32 rows."""
+def grouped_query(
+    c: Context, x: Rows, layer: int, a: GroupedQueryAttention, into: Floats | None = None
+) -> Floats | None:
+    """Normalised inputs → the attention's output, FP32 rows; None if it has been added to `into`."""
     names, rows, b = c.names(layer), c.step.rows, c.builder
     dim, group = a.head_dim, a.heads // a.kv_heads
     step = 2 * dim if a.output_gate else dim  # behind each head of q its gate, if there is one
-    q, k, v = (
-        Heads(c.floats(p, rows, count * width, room(c, count * width)), 0, count, dim, width)
-        for p, count, width in (("q", a.heads, step), ("k", a.kv_heads, dim), ("v", a.kv_heads, dim))
+    k, v = (
+        Heads(c.floats(p, rows, a.kv_heads * dim, room(c, a.kv_heads * dim)), 0, a.kv_heads, dim, dim)
+        for p in ("k", "v")
     )
 
     def project(heads: Heads, p: str) -> None:
@@ -39,9 +46,12 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
         matrix = c.memory.matrix(names[f"self_attn.{p}_proj.weight"], "attention")
         product(c, x, rows, matrix, heads.x)
 
-    def finish(heads: Heads, p: str) -> None:
+    def finish(heads: Heads, p: str, first: int = 0) -> None:
+        """`first`: the number of the first of these heads."""
         b.of(layer, "qkv")
-        biased(c, heads.x, rows, names.get(f"self_attn.{p}_proj.bias"))
+        bias = names.get(f"self_attn.{p}_proj.bias")
+        if bias is not None:
+            each(c, "vadd", heads.x, heads.x, rows, c.vector(bias, bias.shape[0]) + 4 * first * dim)
         if p == "v":
             return
         if a.qk_norm in ("head", "full"):
@@ -60,12 +70,20 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
     finish(v, "v")
     b.of(layer, "cache")
     cache(c, layer, k, v, rows)
+    sinks = names.get("self_attn.sinks")
+    scale = dim**-0.5 if a.scale is None else a.scale
+    b.of(layer, "qkv")
+    matrix = c.memory.matrix(names["self_attn.q_proj.weight"], "attention")
+    if in_pieces(c) and a.qk_norm != "full" and not a.output_gate and group * dim % BLOCK == 0:
+        parts = list(pieces(c, matrix, rows, group * dim))
+        if len(parts) > 1:
+            codes = _piece_by_piece(c, x, layer, a, parts, sinks, scale, finish)
+            return _output(c, layer, names, codes, into)
+    q = Heads(c.floats("q", rows, a.heads * step, room(c, a.heads * step)), 0, a.heads, dim, step)
     project(q, "q")
     b.of(layer, "attention")
     queries = c.rows("queries", rows * a.heads, dim)
     y = c.floats("attended", rows, a.heads * dim)
-    sinks = names.get("self_attn.sinks")
-    scale = dim**-0.5 if a.scale is None else a.scale
     go = _attention(c, layer, a, queries, y, sinks, scale, group)
     finish(q, "q")
     b.of(layer, "attention")
@@ -79,11 +97,55 @@ def grouped_query(c: Context, x: Rows, layer: int, a: GroupedQueryAttention) -> 
             each(c, "vsigmoid", gate, gate, count)
             each(c, "vmul", o, o, count, gate)
     b.of(layer, "attention_output")
+    return _output(c, layer, names, quantise(c, y, rows, "attended codes"), into)
+
+
+def _output(
+    c: Context, layer: int, names: Mapping[str, Tensor], codes: Rows, into: Floats | None
+) -> Floats | None:
+    """The projection of what was attended to."""
+    rows, bias = c.step.rows, names.get("self_attn.o_proj.bias")
+    c.builder.of(layer, "attention_output")
+    matrix = c.memory.matrix(names["self_attn.o_proj.weight"], "attention")
+    if into is not None:
+        at = None if bias is None else c.vector(bias, bias.shape[0])
+        added(c, codes, rows, matrix, at, into)
+        return None
     result = c.floats("attention output", rows, c.model.hidden, room(c, c.model.hidden))
-    output = names["self_attn.o_proj.weight"]
-    product(c, quantise(c, y, rows, "attended codes"), rows, c.memory.matrix(output, "attention"), result)
-    biased(c, result, rows, names.get("self_attn.o_proj.bias"))
+    product(c, codes, rows, matrix, result)
+    biased(c, result, rows, bias)
     return result
+
+
+def _piece_by_piece(
+    c: Context, x: Rows, layer: int, a: GroupedQueryAttention, parts: list[Matrix], sinks: Tensor | None, scale: float,
+    finish: Callable[[Heads, str, int], None],
+) -> Rows:  # fmt: skip
+    """Codes of what was attended to, a few heads at a time. The next heads' queries are made before the attention of
+    some, which is vector work for the most part."""
+    b, rows, dim, group = c.builder, c.step.rows, a.head_dim, a.heads // a.kv_heads
+    whole = Assembled(c, "attended codes", rows, a.heads * dim)
+
+    places = Alternating(c, "q", rows, parts)
+
+    def project(part: Matrix) -> Heads:
+        b.of(layer, "qkv")
+        return Heads(made(c, x, rows, part, places.next(part.n)), 0, part.n // dim, dim, dim)
+
+    following = project(parts[0])
+    for i, part in enumerate(parts):
+        q, first = following, first_of(part) // dim
+        finish(q, "q", first)
+        if i + 1 < len(parts):
+            following = project(parts[i + 1])
+        b.of(layer, "attention")
+        queries = c.rows("queries", rows * q.count, dim)
+        _quantise_queries(c, q, rows, group, queries)
+        y = c.floats("attended", rows, q.count * dim)
+        kv = range(first // group, (first + q.count) // group)
+        _attention_of_many(c, layer, a, queries, y, sinks, scale, group, kv)
+        whole.put(y, first * dim)
+    return whole.rows()
 
 
 def _normalise(c: Context, heads: Heads, rows: int, weight: Tensor | None, kind: str) -> None:
@@ -131,7 +193,7 @@ def _attention(
         return _attention_of_one(c, layer, a, queries, y, sinks, scale, group)
 
     def go() -> None:
-        _attention_of_many(c, layer, a, queries, y, sinks, scale, group)
+        _attention_of_many(c, layer, a, queries, y, sinks, scale, group, range(a.kv_heads))
 
     return go
 
@@ -169,24 +231,26 @@ def _attention_of_one(
 
 def _attention_of_many(
     c: Context, layer: int, a: GroupedQueryAttention, queries: Rows, y: Floats, sinks: Tensor | None, scale: float,
-    group: int,
+    group: int, heads: range,
 ) -> None:  # fmt: skip
+    """Of these heads of keys: `queries` and `y` have only their query heads."""
     b, tokens, dim = c.builder, c.step.tokens, a.head_dim
     wide = extent(c, dim)
-    size = max(min(tokens, c.g.pad_bytes // SCORES // (4 * c.tile * group)), 1)
+    most = min(c.g.pad_bytes // SCORES, SCORES_MOST)
+    size = max(min(tokens, most // (4 * c.tile * group)), 1)
     for first in range(0, tokens, size):
         here = min(size, tokens - first)
         position = b.scalar("add", c.positions[0], first)
-        for kv in range(a.kv_heads):
+        for i, kv in enumerate(heads):
             at = _sinks_of(c, sinks, kv, group, here) if sinks is not None else None
             out = c.floats("head outputs", here * group, wide)
             q = Query(
-                queries.row((kv * tokens + first) * group), here, kv, 1, group, scale, a.window, at, a.chunk
+                queries.row((i * tokens + first) * group), here, kv, 1, group, scale, a.window, at, a.chunk
             )
             attend(c, q, layer, position, c.slots[0], out)
             for h in range(group):  # rows of the block [token][group] to their places in the tokens' rows
                 source = Floats(out.at + h * out.stride, dim, group * out.stride)
-                to = Floats(y.row(first).at + 4 * (kv * group + h) * dim, dim, y.stride)
+                to = Floats(y.row(first).at + 4 * (i * group + h) * dim, dim, y.stride)
                 each(c, "vmaximum", to, source, here, source)
 
 

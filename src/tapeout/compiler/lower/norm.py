@@ -16,7 +16,11 @@ def weight_of(c: Context, tensor: Tensor | None, n: int) -> Ref | None:
 
 def rms_norm(c: Context, x: Floats, rows: int, weight: Tensor | None, out: Floats | None = None) -> Floats:
     """x × rsqrt(mean(x²) + ε) × weight, to `out` (which may be x) or a new buffer."""
-    scale = weight_of(c, weight, x.n)
+    return normed(c, x, rows, weight_of(c, weight, x.n), out)
+
+
+def normed(c: Context, x: Floats, rows: int, scale: Ref | None, out: Floats | None = None) -> Floats:
+    """`rms_norm` with its weight in the scratchpad."""
     y = c.floats("norm", rows, x.n)
     each(c, "vmul", y, x, rows, x)
     s = reduce(c, "vtotal", y, rows, "norm statistics")
