@@ -86,3 +86,9 @@ def test_at_its_threshold_a_plan_is_worth_nothing(plan: Plan) -> None:
 def test_screening_puts_what_matters_first(plan: Plan) -> None:
     assert "service.attained_own" in risk.uncertain(plan)[:12]
     assert replace(plan).screened == plan.screened
+
+
+def test_what_only_the_end_depends_on_can_be_swept(plan: Plan) -> None:
+    """Sweeping the residual value, no month's cash differs between the samples."""
+    found = stress.conditions(plan, "npv", ["finance.residual"])
+    assert [c.name for c in found] == ["finance.residual"]

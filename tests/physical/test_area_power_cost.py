@@ -68,7 +68,7 @@ def test_errors_are_in_the_fields_words() -> None:
     eight = replace(spec, memory=replace(spec.memory, stacks=8))
     with pytest.raises(DoesNotHold, match=r"8 HBM3E stacks need 88 mm of beachfront; the die has \d\d"):
         check(eight)
-    large = replace(spec, cores=256)
+    large = replace(spec, cores=1000)
     assert any("a reticle has 858" in p for p in problems(large))
     assert any("the limit is 500" in p for p in problems(spec, max_watts=500.0))
     assert any("the largest has 36" in p for p in problems(replace(spec, memory=Memory("hbm3e", 6, 48))))

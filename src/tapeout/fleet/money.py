@@ -296,8 +296,9 @@ def _result(g: Graph, s: Scenario) -> None:
     )
 
     def returns(v: Values) -> dict[str, Floats]:
-        flow = v["cash"].copy()
-        flow[:, -1] = flow[:, -1] + v["residual"][:, 0]
+        # either may be the same for all samples where the other is not
+        flow = v["cash"] + 0 * v["residual"]
+        flow[:, -1] += v["residual"][:, 0]
         return {"irr": internal_rate(flow)[:, None] * YEAR}
 
     g.solve(

@@ -151,7 +151,7 @@ def test_the_mesh_is_measured() -> None:
         assert len(m.links) == flat + upright
         want = flat * px + upright * py
         assert sum(h.length for h in m.links) == pytest.approx(want)
-        assert m.wires == 256 * 8 * 2
+        assert m.wires == 8 * plan.spec.noc_bytes_per_cycle * 2
         assert m.link_mm == pytest.approx(want + sum(h.length for h in m.entries))
 
 
@@ -167,7 +167,7 @@ def test_a_faster_clock_needs_registers_on_the_longest_hop() -> None:
 @pytest.mark.parametrize(
     "change, field",
     [
-        ({"cores": 480}, "cores"),
+        ({"cores": 1000}, "cores"),
         ({"cores": 40, "memory": Memory("hbm3e", 12, 36)}, "memory.stacks"),
         ({"cores": 40, "links": Links(280, 8)}, "links"),
         (
