@@ -14,6 +14,7 @@ from tapeout.compiler.lower.product import product, room
 from tapeout.compiler.memory import Matrix
 from tapeout.model.architecture import GroupedQueryAttention, Tensor
 from tapeout.numerics import vector
+from tapeout.numerics.formats import BLOCK
 
 SCORES = (
     32  # a block of tokens' scores take at most this part of the scratchpad, where there are several tokens
