@@ -1,4 +1,4 @@
-"""Share of the matrix engine's peak that a prompt reaches over the layers' products with weights, and of the memory port
+"""Share of the matrix engine's peak that a prompt reaches over the layers' products with weights, and of the port
 that decode reaches, by the cycle simulator.
 
     python benchmarks/prefill.py [--chip tiny] [--model FOLDER | --shape hidden,intermediate,layers,heads,kv,dim]
