@@ -71,6 +71,12 @@ def same_bits(a: Any, b: Any) -> bool:
     return a.shape == b.shape and bool((a.view(np.uint8) == b.view(np.uint8)).all())
 
 
+def test_cycles_of_a_token() -> None:
+    """The target for one token of one sequence."""
+    for position in (0, 64):
+        assert step(compiled("tiny"), position, logits=False).cycles <= 20_000, position
+
+
 def test_on_the_executable_isa() -> None:
     follow("tiny", PROMPTS[0], 6, "isa")
 
