@@ -44,6 +44,14 @@ def test_prefill_and_decode(family: str, tmp_path: Path) -> None:
     compiled.compare(model, checkpoint, program, [ids[:3], ids[3:11], ids[11:12], ids[12:]])
 
 
+@pytest.mark.parametrize("family", [f for f in reference_models.FAMILIES if f not in DEFAULT])
+def test_three_tokens(family: str, tmp_path: Path) -> None:
+    """Of every family, in every run of the tests."""
+    model, checkpoint = checkpoint_of(family, tmp_path)
+    program = compiler.compile(model, chip("tiny"), prefill=[])
+    compiled.compare(model, checkpoint, program, [[5], [290], [17]])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["deepseek_v3", "llama4-odd-chunks"])
 def test_beyond_a_tile(family: str, tmp_path: Path) -> None:
