@@ -64,6 +64,21 @@ def test_acknowledgements_that_come_while_an_empty_store_ends(seed: int) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1100, 1140))
+def test_the_form_for_simulators_is_that_of_silicon(seed: int) -> None:
+    """The same program, memory and delays: every byte, and every cycle, though one has no clock where it rests."""
+    program = assemble(Program(seed, turns=GEOMETRY.word_bytes >= 32).text)
+    timing = {"latency": seed % 40 + 1, "spread": seed % 50, "stall": (0.0, 0.3, 0.7)[seed % 3], "seed": seed}
+    found = []
+    for silicon in (False, True):
+        bytes_ = memory(seed)
+        outcome = CoreSimulation(core(), bytes_, silicon=silicon, **timing).run(program, CODE)  # type: ignore[arg-type]
+        found.append((bytes_, outcome))
+    np.testing.assert_array_equal(*(bytes_ for bytes_, _ in found))
+    assert found[0][1] == found[1][1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 1100))
 def test_many_random_programs(seed: int) -> None:
     compare(seed, latency=seed % 40, spread=seed % 50, stall=(0.0, 0.3, 0.7)[seed % 3])

@@ -145,13 +145,14 @@ def sources() -> str:
 
 
 @lru_cache(maxsize=4)
-def text_of(core: Core) -> Verilog:
-    """The core's Verilog in the form that simulates faster; elaborated once, then taken from the cache of builds."""
-    name = f"core-{build.digest(sources(), repr(core.core), repr(core.engines))}.v"
+def text_of(core: Core, silicon: bool = False) -> Verilog:
+    """The core's Verilog, in the form that simulates faster or in that of `silicon`; elaborated once, then taken from
+    the cache of builds."""
+    name = f"core-{build.digest(sources(), repr(core.core), repr(core.engines), str(silicon))}.v"
     path = build.cache_folder() / name
     if path.exists():
         return Verilog(core.module_name, ports_of(core), path.read_text(), True)
-    made = verilog(core, simulation=True)
+    made = verilog(core, simulation=not silicon)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, made.text)
     return made
@@ -160,7 +161,8 @@ def text_of(core: Core) -> Verilog:
 class CoreSimulation:
     """A core with `memory` (uint8, kept by reference). `latency`: cycles of an access, plus up to `spread` at random;
     `stall`: probability per cycle that a channel of the memory is not ready. `waveform`: what to write, by a build of
-    its own. `progress` is told what a build is at, which takes minutes the first time."""
+    its own. `progress` is told what a build is at, which takes minutes the first time. `silicon`: the text that is
+    synthesised is simulated, several times slower, instead of its form for simulators."""
 
     def __init__(
         self,
@@ -172,13 +174,14 @@ class CoreSimulation:
         seed: int = 1,
         waveform: Waveform | None = None,
         progress: Callable[[str], None] = lambda text: None,
+        silicon: bool = False,
     ) -> None:
         self.memory, self.core, self.waveform = memory, core, waveform
         self.start: int | None = None  # cycle of the first doorbell
         self.edges = [] if waveform is None else [waveform.first, waveform.stop]
         progress("core to Verilog")
         self.sim: Simulation = simulate(
-            text_of(core), extension=MEMORY % {"port": core.core.port_bytes},
+            text_of(core, silicon), extension=MEMORY % {"port": core.core.port_bytes}, optimise="-O2",
             trace=waveform is not None, progress=progress, visible=VISIBLE,
         )  # fmt: skip
         self.registers = {r.name: r.address for r in csr_map()}
