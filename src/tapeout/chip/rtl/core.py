@@ -16,7 +16,7 @@ from tapeout.chip import spec
 from tapeout.chip.isa.definition import Cause, Engine
 from tapeout.chip.isa.geometry import BLOCK_BYTES, Geometry
 from tapeout.chip.isa.registry import instructions
-from tapeout.chip.rtl.block import Block, place
+from tapeout.chip.rtl.block import Block, awake, place
 from tapeout.chip.rtl.counters import Counters
 from tapeout.chip.rtl.dma_load import DmaLoad
 from tapeout.chip.rtl.dma_store import DmaStore
@@ -32,6 +32,9 @@ from tapeout.chip.rtl.sequencer_dispatch import ENGINES
 from tapeout.chip.rtl.vector_engine import VectorEngine
 
 ENGINES_MADE = (Engine.LOAD, Engine.MATRIX, Engine.VECTOR, Engine.STORE)
+AT_REST = (
+    256  # cycles; what an engine does without a word on either side takes less: a result, a row, an index
+)
 ABSENT: frozenset[str] = frozenset()  # what no engine has
 
 
@@ -98,10 +101,22 @@ class Core(Block):
             *guards_of(streams.values(), [p for _, p in self.ports], self.core.scratchpad.word_bytes),
         )  # fmt: skip
 
+    @staticmethod
+    def _engine(m: Module, name: str, block: Block) -> Any:
+        """An engine at rest has no word on offer on either side, and what was under way inside has come to its end."""
+        moves = Signal(name=f"{name}_moves")
+        engine = place(m, name, block, awake(m, moves, AT_REST))
+        told = [getattr(engine, n) for n in ("acknowledged", "refused") if n in block.signature.members]
+        offers = [
+            getattr(engine, n).valid for n, member in block.signature.members.items() if not member.is_port
+        ]
+        m.d.comb += moves.eq(Cat(*told, *offers).any())
+        return engine
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         sequencer = place(m, "sequencer", self.sequencer)
-        engines = {e: place(m, e.name.lower(), b) for e, b in self.blocks.items()}
+        engines = {e: self._engine(m, e.name.lower(), b) for e, b in self.blocks.items()}
         load, store = engines[Engine.LOAD], engines[Engine.STORE]
         port, host, pad = place(m, "port", self.port), place(m, "host", self.host), place(m, "pad", self.pad)
         counters = place(m, "counters", self.counters)
