@@ -8,6 +8,7 @@ import pytest
 from tapeout.chip.rtl.arbiter import Arbiter
 from tapeout.chip.rtl.block import Block, verilog
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.skid import Skid
 from tapeout.simulator.rtl.lint import lint
 from tapeout.simulator.rtl.simulation import simulate
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.verilator
 PRESSURE = [(1.0, 1.0), (0.3, 0.9), (0.9, 0.3), (0.5, 0.5)]
 
 
-@pytest.mark.parametrize("block", [Fifo(9, 5), Fifo(9, 2), Skid(9)], ids=lambda b: b.module_name)
+@pytest.mark.parametrize("block", [Fifo(9, 5), Fifo(9, 2), HeadFifo(9, 5), HeadFifo(9, 2), Skid(9)], ids=lambda b: b.module_name)
 def test_what_goes_in_comes_out(block: Block) -> None:
     sim = simulate(block)
     data = np.random.default_rng(0).integers(0, 512, 4000)
@@ -27,8 +28,9 @@ def test_what_goes_in_comes_out(block: Block) -> None:
             assert run.cycles <= len(data) + 2  # a word every cycle
 
 
-def test_fifo_level_and_capacity() -> None:
-    sim = simulate(Fifo(9, 5))
+@pytest.mark.parametrize("block", [Fifo(9, 5), HeadFifo(9, 5)], ids=lambda b: b.module_name)
+def test_fifo_level_and_capacity(block: Block) -> None:
+    sim = simulate(block)
     sim.run({"i": range(9)}, {}, limit=50, partial=True)
     assert sim.peek("level") == 5
     assert sim.peek("i__ready") == 0
@@ -74,7 +76,7 @@ def test_arbiter_offers_without_being_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [Fifo(9, 5), Fifo(8, 1), Skid(16), Arbiter(8, 3)], ids=lambda b: b.module_name
+    "block", [Fifo(9, 5), Fifo(8, 1), HeadFifo(9, 5), Skid(16), Arbiter(8, 3)], ids=lambda b: b.module_name
 )
 def test_lint(block: Block) -> None:
     assert lint(verilog(block)) == []

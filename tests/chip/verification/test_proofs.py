@@ -11,6 +11,7 @@ from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.arbiter import Arbiter
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.scratchpad import Scratchpad
@@ -24,7 +25,7 @@ from tapeout.chip.verification.mutation import variant
 from tapeout.chip.verification.proofs.arbiter import ArbiterProof
 from tapeout.chip.verification.proofs.dispatch import DispatchProof
 from tapeout.chip.verification.proofs.matrix_engine import ScoreboardProof
-from tapeout.chip.verification.proofs.queue import FifoProof, SkidProof
+from tapeout.chip.verification.proofs.queue import FifoProof, HeadFifoProof, SkidProof
 from tapeout.chip.verification.proofs.scratchpad import ScratchpadProof
 from tapeout.chip.verification.proofs.secded import SecdedErrorsProof, SecdedLinearProof, Shifted
 from tapeout.chip.verification.proofs.storage import AccumulatorProof, ActivationRowProof
@@ -38,6 +39,7 @@ BOTH = ("mxfp4", "mxint8")
 
 PROOFS: dict[str, Callable[[], Proof]] = {
     **{f"fifo of {n}": lambda n=n: FifoProof(Fifo(3, n)) for n in (1, 2, 3, 4, 5, 6, 8)},
+    **{f"head fifo of {n}": lambda n=n: HeadFifoProof(HeadFifo(3, n)) for n in (2, 3, 4, 6)},
     "skid": lambda: SkidProof(Skid(3)),
     **{f"arbiter of {n}": lambda n=n: ArbiterProof(Arbiter(3, n)) for n in (1, 2, 3, 4, 5)},
     "SECDED is linear": SecdedLinearProof,

@@ -38,12 +38,13 @@ TILE = BLOCK_BYTES
 
 
 def piece_layout(port_bytes: int, pad_bytes: int, word_bytes: int) -> data.StructLayout:
-    """`memory`, `pad`: byte addresses of the piece's start; `length` in bytes, 0: nothing; `first`, `last` of its
-    run; `ends`: the last of its command; `turns`: part of a row that is transposed."""
+    """`memory`, `pad`: byte addresses of the piece's start; `length` in bytes; `moves`: that is not 0; `first`,
+    `last` of its run; `ends`: the last of its command; `turns`: part of a row that is transposed."""
     return data.StructLayout(
         {
             "memory": REGISTER_BITS, "pad": (pad_bytes - 1).bit_length(),
-            "length": min(port_bytes, word_bytes).bit_length(), "first": 1, "last": 1, "ends": 1, "turns": 1,
+            "length": min(port_bytes, word_bytes).bit_length(), "moves": 1, "first": 1, "last": 1, "ends": 1,
+            "turns": 1,
         }
     )  # fmt: skip
 
@@ -265,6 +266,7 @@ class DmaAddress(Block):
         m.d.comb += [
             self.piece.valid.eq(has & ~now.wrong),
             p.memory.eq(now.memory), p.pad.eq(now.pad), p.length.eq(Mux(now.nothing, 0, length)),
+            p.moves.eq(~now.nothing),
             p.first.eq(first), p.last.eq(ends_run), p.ends.eq(ends_run & (now.ends | now.nothing)),
             p.turns.eq(now.turns & ~now.nothing),
         ]  # fmt: skip

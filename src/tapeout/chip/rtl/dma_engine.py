@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.dma_address import DmaAddress
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import queue_of
 from tapeout.chip.rtl.sequencer import CAUSE_BITS, pad_request
 from tapeout.chip.rtl.sequencer_dispatch import COMMAND
 
@@ -36,7 +36,7 @@ class DmaEngine(Block):
         self.described = data.StructLayout(
             fields | ({"memory": max(self.port_bits, 1)} if self.kind == "load" else {})
         )
-        self.queue = Fifo(self.described.size, under_way)
+        self.queue = queue_of(self.described.size, under_way)
         super().__init__(
             {
                 "command": In(stream.Signature(COMMAND)),
@@ -60,10 +60,10 @@ class DmaEngine(Block):
         """Places the address half and the queue; returns (address, queue, the queue's piece). A piece goes out as a
         request, which `asked` says is taken, and into the queue together; one without bytes only into the queue."""
         address, queue = place(m, "address", self.address), place(m, "queue", self.queue)
-        piece, asks = address.piece.payload, address.piece.payload.length.any()
+        asks = address.piece.payload.moves
         kept = Signal(self.described)
         for name, _ in self.described:
-            m.d.comb += kept[name].eq(piece[name])
+            m.d.comb += kept[name].eq(address.piece.payload[name])
         m.d.comb += [
             address.command.valid.eq(self.command.valid),
             address.command.payload.eq(self.command.payload),

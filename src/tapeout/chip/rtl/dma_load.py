@@ -54,7 +54,7 @@ class DmaLoad(DmaEngine):
         address, queue, described = self.set_up(m, self.read.ready)
         piece, port_bits, word_bits = address.piece.payload, self.port_bits, self.word_bits
         m.d.comb += [
-            self.read.valid.eq(address.piece.valid & piece.length.any() & queue.i.ready),
+            self.read.valid.eq(address.piece.valid & piece.moves & queue.i.ready),
             self.read.payload.eq(Cat(Const(0, port_bits), piece.memory[port_bits:])),
         ]
         # take
@@ -66,9 +66,9 @@ class DmaLoad(DmaEngine):
         ]
         mask = Cat((described.length > i).replicate(8) for i in range(self.bytes))
         m.d.comb += [
-            take.eq(queue.o.valid & (self.answer.valid | ~described.length.any()) & free),
+            take.eq(queue.o.valid & (self.answer.valid | ~described.moves) & free),
             queue.o.ready.eq(take),
-            self.answer.ready.eq(take & described.length.any()),
+            self.answer.ready.eq(take & described.moves),
         ]
         with m.If(free):
             m.d.sync += has.eq(take)
@@ -90,9 +90,12 @@ class DmaLoad(DmaEngine):
         ]
         full = (end == self.word_bytes) | took.last
         index_first = Signal()  # the scratchpad is asked for an index
-        out_valid, out_ends = Signal(), Signal()
-        out = Signal(request.shape(), reset_less=True)
-        out_free = ~out_valid | (self.pad_request.ready & ~index_first)
+        out_valid, out_ends, spare = Signal(), Signal(), Signal()
+        out, behind = (Signal(request.shape(), name=n, reset_less=True) for n in ("out", "behind"))
+        behind_valid, behind_ends = (Signal(name=n, reset_less=True) for n in ("behind_valid", "behind_ends"))
+        # A write that is not taken has room for one behind it, so that nothing before hangs on the scratchpad's `ready`
+        out_free = ~spare
+        leaves = ~out_valid | (self.pad_request.ready & ~index_first)
         turns, row_free, busy, word = self._transposed(m, took, has, now, end, out_free)
         if word is not None:
             m.d.comb += self.coming.eq(Mux(has, took.turns, queue.o.valid & described.turns))
@@ -101,24 +104,35 @@ class DmaLoad(DmaEngine):
         goes = has & ~turns & ~busy
         with m.If(has & free):
             m.d.sync += [merged.eq(now), low.eq(start)]
+        comes = Signal(request.shape())
+        comes_valid, comes_ends = Signal(), Signal()
+        m.d.comb += [
+            comes_valid.eq(goes & full & took.moves), comes.write.eq(1),
+            # the end of a command is told when its last write has been taken
+            comes_ends.eq(goes & took.ends),
+            comes.address.eq(took.pad[word_bits:]), comes.data.eq(now),
+            comes.mask.eq(Cat((start < GRANULE * (i + 1)) & (end > GRANULE * i)
+                              for i in range(self.word_bytes // GRANULE))),
+        ]  # fmt: skip
+        if word is not None:
+            with m.If(busy):
+                m.d.comb += [
+                    comes_valid.eq(word.valid), comes_ends.eq(word.valid & word.payload.ends),
+                    comes.address.eq(word.payload.address), comes.data.eq(word.payload.data), comes.mask.eq(~0),
+                ]  # fmt: skip
         with m.If(out_free):
+            m.d.sync += [behind.eq(comes), behind_valid.eq(comes_valid), behind_ends.eq(comes_ends)]
+        with m.If(leaves):
             m.d.sync += [
-                out_valid.eq(goes & full & took.length.any()), out.write.eq(1),
-                # the end of a command is told when its last write has been taken
-                out_ends.eq(goes & took.ends),
-                out.address.eq(took.pad[word_bits:]), out.data.eq(now),
-                out.mask.eq(Cat((start < GRANULE * (i + 1)) & (end > GRANULE * i)
-                                for i in range(self.word_bytes // GRANULE))),
+                out.eq(Mux(spare, behind.as_value(), comes.as_value())),
+                out_valid.eq(Mux(spare, behind_valid, comes_valid)), out_ends.eq(Mux(spare, behind_ends, comes_ends)),
+                spare.eq(0),
             ]  # fmt: skip
-            if word is not None:
-                with m.If(busy):
-                    m.d.sync += [
-                        out_valid.eq(word.valid), out_ends.eq(word.valid & word.payload.ends),
-                        out.address.eq(word.payload.address), out.data.eq(word.payload.data), out.mask.eq(~0),
-                    ]  # fmt: skip
-        m.d.comb += self.done.eq(out_ends & out_free)
+        with m.Elif(comes_valid | comes_ends):
+            m.d.sync += spare.eq(1)
+        m.d.comb += self.done.eq(out_ends & leaves)
         # the scratchpad: an index, which the whole engine waits for, goes before writes, also before one on offer
-        writing = has | out_valid | queue.o.valid | busy
+        writing = has | out_valid | spare | queue.o.valid | busy
         m.d.comb += [
             address.empty.eq(~writing),
             index_first.eq(address.index_request.valid),

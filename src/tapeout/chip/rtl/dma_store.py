@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from tapeout.chip.isa.definition import REGISTER_BITS, Cause
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.dma_engine import DmaEngine
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import queue_of
 
 UNDER_WAY = 8  # beyond the scratchpad's latency
 
@@ -39,7 +39,7 @@ class DmaStore(DmaEngine):
                 "refused": In(1),
             },
         )  # fmt: skip
-        self.ends = Fifo(2, outstanding)  # of writes not yet acknowledged: ends a command; was a write at all
+        self.ends = queue_of(2, outstanding)  # of writes not yet acknowledged: ends a command; was a write at all
 
     def placed(self) -> Iterable[Block]:
         return (*super().placed(), self.ends)
@@ -50,7 +50,7 @@ class DmaStore(DmaEngine):
         ends = place(m, "ends", self.ends)
         piece, port_bits, word_bits = address.piece.payload, self.port_bits, self.word_bits
         request, index = self.pad_request.payload, address.index_request
-        asking = address.piece.valid & piece.length.any() & queue.i.ready
+        asking = address.piece.valid & piece.moves & queue.i.ready
         m.d.comb += [
             self.pad_request.valid.eq(asking | index.valid),
             request.address.eq(Mux(index.valid, index.payload[word_bits:], piece.pad[word_bits:])),
@@ -62,11 +62,11 @@ class DmaStore(DmaEngine):
         held = Signal(8 * self.bytes, reset_less=True)
         shifted = (self.pad_answer.payload >> Cat(Const(0, 3), described.pad[:word_bits]))[: 8 * self.bytes]
         m.d.comb += [
-            take.eq(queue.o.valid & (self.pad_answer.valid | ~described.length.any()) & free),
+            take.eq(queue.o.valid & (self.pad_answer.valid | ~described.moves) & free),
             queue.o.ready.eq(take),
             address.index.valid.eq(self.pad_answer.valid & ~queue.o.valid),
             address.index.payload.eq(self.pad_answer.payload),
-            self.pad_answer.ready.eq(Mux(queue.o.valid, take & described.length.any(), address.index.ready)),
+            self.pad_answer.ready.eq(Mux(queue.o.valid, take & described.moves, address.index.ready)),
             address.empty.eq(~queue.o.valid),
         ]
         with m.If(free):
@@ -88,7 +88,7 @@ class DmaStore(DmaEngine):
                     out.address.eq(Cat(Const(0, port_bits), took.memory[port_bits:])),
                     out.data.eq(held << Cat(Const(0, 3), within)),
                     out.strobe.eq(Cat(took.length > i for i in range(self.bytes)) << within),
-                    out_kind.eq(Cat(took.ends, took.length.any())),
+                    out_kind.eq(Cat(took.ends, took.moves)),
                 ]
         m.d.comb += [
             self.write.valid.eq(out_valid & out_kind[1] & ends.i.ready),

@@ -1,4 +1,4 @@
-"""The largest of a row: a tree of comparisons, a register after each, and the largest so far. A beat per cycle.
+"""The largest of a row: a register, a tree of comparisons with a register after each, and the largest so far. A beat per cycle.
 
 NaN if any is; −0 below +0; −∞ of no element. The order of the comparisons does not matter to the result.
 """
@@ -13,7 +13,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, delay, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN
 
 NEGATIVE_INFINITY = 0xFF800000
@@ -45,14 +45,14 @@ class Greatest(Block):
         if lanes & (lanes - 1) or lanes < 2:
             raise ValueError(f"{lanes} lanes, not a power of two from 2")
         self.lanes, self.levels = lanes, lanes.bit_length() - 1
-        self.queue = Fifo(32, self.levels + 3)
+        self.queue = HeadFifo(32, self.levels + 4)
         beat = data.StructLayout({"words": 32 * lanes, "keep": lanes, "last": 1})
         super().__init__({"x": In(stream.Signature(beat)), "y": Out(stream.Signature(32))})
 
     @property
     def latency(self) -> int:
         """Cycles from a row's last beat to its result."""
-        return self.levels + 2
+        return self.levels + 3
 
     @property
     def lasting(self) -> int:
@@ -79,10 +79,13 @@ class Greatest(Block):
             m.d.comb += [one.a.eq(a), one.b.eq(b)]
             return one.y
 
-        words: list[Value] = [
-            Mux(x.keep[i], x.words[32 * i : 32 * i + 32], NEGATIVE_INFINITY) for i in range(self.lanes)
-        ]
-        going: Value = fire
+        words: list[Value] = []
+        for i in range(self.lanes):
+            word = Signal(32, name=f"word{i}", reset_less=True)
+            with m.If(fire):
+                m.d.sync += word.eq(Mux(x.keep[i], x.words[32 * i : 32 * i + 32], NEGATIVE_INFINITY))
+            words.append(word)
+        going: Value = delay(m, fire, 1, reset=True)
         for level in range(self.levels):
             kept = []
             for i in range(0, len(words), 2):
@@ -91,7 +94,7 @@ class Greatest(Block):
                     m.d.sync += word.eq(larger(f"larger{level}_{i}", words[i], words[i + 1]))
                 kept.append(word)
             words, going = kept, delay(m, going, 1, reset=True)
-        last = delay(m, x.last & fire, self.levels, reset=True, name="last")
+        last = delay(m, x.last & fire, self.levels + 1, reset=True, name="last")
         so_far, first = Signal(32, reset_less=True), Signal(init=1)
         with m.If(going):
             m.d.sync += [

@@ -94,13 +94,18 @@ class Quantiser(Block):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # the largest exponent of a beat, then of the block so far
+        # the largest exponent of a beat, then of the block so far; of the tree, a register after the first third,
+        # because the words come late in their cycle
         fields: list[Value] = [self.x[32 * i + 23 : 32 * i + 31] for i in range(self.lanes)]
-        while len(fields) > 1:
+        levels = (self.lanes - 1).bit_length()
+        for level in range(levels):
+            if level == -(-levels // 3):
+                fields = [register(m, f, f"largest{i}") for i, f in enumerate(fields)]
             pairs = zip(fields[0::2], fields[1::2], strict=False)
-            larger = [Mux(one > other, one, other) for one, other in pairs]
-            fields = larger + fields[len(fields) & ~1 :]
-        beat_largest, x1 = register(m, fields[0], "beat_largest"), register(m, self.x, "x1")
+            fields = [Mux(one > other, one, other) for one, other in pairs]
+        if levels <= 1:
+            fields = [register(m, fields[0], "largest0")]
+        beat_largest, x1 = fields[0], register(m, self.x, "x1")
         valid1, fp4_1 = delay(m, self.valid, 1, reset=True), register(m, self.fp4, "fp4_1")
 
         beat = Signal(bits_for_index(self.beats))

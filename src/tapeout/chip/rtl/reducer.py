@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from tapeout.chip.rtl import fp32_add
 from tapeout.chip.rtl.bits import bits_for_index
-from tapeout.chip.rtl.block import Block, delay, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.block import Block, delay, place, register
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.fp32_add import Fp32Add
 from tapeout.numerics import fp32, vector
 from tapeout.numerics.vector import PARTIALS
@@ -37,7 +37,7 @@ class Reducer(Block):
             raise ValueError(f"{lanes} lanes do not divide {PARTIALS} partials")
         self.lanes, self.sets = lanes, PARTIALS // lanes
         self.apart = max(PARTIALS // 2 // lanes, 1)  # cycles between the ends of rows
-        self.queue = Fifo(32, -(-(self.halving + LOOP + 2) // self.apart) + 1)
+        self.queue = HeadFifo(32, -(-(self.halving + LOOP + 3) // self.apart) + 1)
         beat = data.StructLayout({"words": 32 * lanes, "keep": lanes, "last": 1})
         super().__init__({"x": In(stream.Signature(beat)), "y": Out(stream.Signature(32))})
 
@@ -108,21 +108,26 @@ class Reducer(Block):
                 at.eq(Mux(x.last | last_set, 0, at + 1)),
                 wrapped.eq(~x.last & (wrapped | last_set)),
             ]
-        write = delay(m, fire, LOOP - 1, reset=True)
-        write_at = delay(m, at, LOOP - 1)
+        # a register between who brings the operands and the adders
+        adds, ends1 = delay(m, fire, 1, reset=True), delay(m, ends, 1, reset=True)
+        at1, wrapped1 = register(m, at, "at1"), register(m, wrapped, "wrapped1")
+        write = delay(m, adds, LOOP - 1, reset=True)
+        write_at = delay(m, at1, LOOP - 1)
         for lane in range(self.lanes):
             held: Value = partials[lane]
             for k in range(1, self.sets):
-                held = Mux(at == k, partials[k * self.lanes + lane], held)
-            element = Mux(x.keep[lane] & fire, x.words[32 * lane : 32 * lane + 32], 0)
-            total = self._sum(m, f"in{lane}", Mux(wrapped, held, 0), element)
+                held = Mux(at1 == k, partials[k * self.lanes + lane], held)
+            element = Signal(32, name=f"element{lane}", reset_less=True)
+            with m.If(fire):
+                m.d.sync += element.eq(Mux(x.keep[lane], x.words[32 * lane : 32 * lane + 32], 0))
+            total = self._sum(m, f"in{lane}", Mux(wrapped1, held, 0), element)
             for k in range(self.sets):
                 with m.If(write & ((write_at == k) if self.sets > 1 else 1)):
                     m.d.sync += partials[k * self.lanes + lane].eq(total)
 
-        # the last sum is in its register LOOP cycles after its beat
-        move = delay(m, ends, LOOP, reset=True)
-        reached = delay(m, Mux(wrapped, self.sets - 1, at), LOOP, name="reached")
+        # the last sum is in its register LOOP cycles after its beat's elements
+        move = delay(m, ends1, LOOP, reset=True)
+        reached = delay(m, Mux(wrapped1, self.sets - 1, at1), LOOP, name="reached")
         now = [
             Mux(reached >= i // self.lanes, p, 0) if i >= self.lanes else p for i, p in enumerate(partials)
         ]

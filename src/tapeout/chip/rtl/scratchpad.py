@@ -39,6 +39,7 @@ from amaranth.lib.wiring import In, Out
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, delay, gated_clock, place, register
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import queue_of
 from tapeout.chip.rtl.pad_port import PadPort
 from tapeout.chip.rtl.population import Population
 from tapeout.chip.rtl.secded import DATA, WORD, SecdedDecode, SecdedEncode
@@ -211,7 +212,7 @@ class Scratchpad(Block):
 
     def queue(self, port: PadPort) -> Fifo:
         """Where a port's answers wait, each with its parity behind it."""
-        return Fifo((8 * self.word_bytes + self.granules) * port.words, port.queue)
+        return queue_of((8 * self.word_bytes + self.granules) * port.words, port.queue)
 
     def writes(self, k: int, request: Any) -> Value:
         """Whether a request of port k writes."""
@@ -309,18 +310,28 @@ class Scratchpad(Block):
         kept = Signal()  # the one whose turn it is waits for an urgent one
         with m.If(~kept):
             m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
-        with m.Switch(turn):
-            for start in range(2 * n):
-                with m.Case(start) if start < 2 * n - 1 else m.Default():
-                    order = [others[(start + (i if start < n else -i)) % n] for i in range(len(others))]
-                    if urgent and order:
-                        m.d.comb += kept.eq(able[order[0]] & ~grants[order[0]])
-                    busy: Value = Const(0, self.banks)
-                    for k in [*urgent, *order]:
-                        clash = (wanted[k] & busy).any()
-                        m.d.comb += grants[k].eq(able[k] & ~clash)
-                        # a port that loses keeps its banks from those behind it, so wide ones are not starved
-                        busy = busy | wanted[k]
+        turns = Signal(2 * n)  # one of them
+        m.d.comb += turns.eq(Cat(turn == i for i in range(2 * n)))
+        orders = [
+            [others[(start + (i if start < n else -i)) % n] for i in range(len(others))]
+            for start in range(2 * n)
+        ]
+        if urgent and others:
+            firsts = Cat(able[order[0]] & ~grants[order[0]] for order in orders)
+            m.d.comb += kept.eq((turns & firsts).any())
+        # All pairs at once: a port goes if no other before it wants a bank of its own. One that loses keeps its banks
+        # from those behind it, so wide ones are not starved.
+        for k in [*urgent, *others]:
+            clashes: list[Value] = []
+            for j in [*urgent, *others]:
+                if j == k or (k in urgent and (j in others or urgent.index(j) > urgent.index(k))):
+                    continue
+                both = (wanted[j] & wanted[k]).any()
+                if j in others:
+                    before = [i for i, order in enumerate(orders) if order.index(j) < order.index(k)]
+                    both &= Cat(turns[i] for i in before).any()
+                clashes.append(both)
+            m.d.comb += grants[k].eq(able[k] & ~Cat(clashes).any())
 
     def _bank(
         self,
@@ -355,7 +366,7 @@ class Scratchpad(Block):
         held = place(m, f"word{b}", self.word, active=(enable & writing) | bank.clearing)
         m.d.comb += held.d.eq(word)
         m.d.comb += [
-            bank.enable.eq(delay(m, enable & (~writing | write.any()), 1, reset=True, name=f"enable{b}")),
+            bank.enable.eq(delay(m, enable, 1, reset=True, name=f"enable{b}")),
             bank.read.eq(delay(m, enable & ~writing, 1, reset=True, name=f"read{b}")),
             bank.row.eq(delay(m, row, 1, name=f"row{b}")),
             bank.write.eq(delay(m, write, 1, name=f"write{b}")),

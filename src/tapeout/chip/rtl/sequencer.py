@@ -42,6 +42,7 @@ from tapeout.chip.isa.definition import (
     Engine,
 )
 from tapeout.chip.isa.registry import instructions
+from tapeout.chip.rtl.bits import increment
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.sequencer_decode import legality
 from tapeout.chip.rtl.sequencer_dispatch import COMMAND, ENGINES, SequencerDispatch
@@ -138,10 +139,10 @@ class Sequencer(Block):
         m = Module()
         fetch, dispatch = place(m, "fetch", self.fetch), place(m, "dispatch", self.dispatch)
         state, fetching = Signal(State), Signal(Fetching)
-        pc, next_at = (
-            Signal(PC_BITS),
-            Signal(PC_BITS, reset_less=True),
-        )  # fetched next; of the word that waits
+        # fetched next; of the word that waits, and after that one
+        pc = Signal(PC_BITS)
+        next_at, next_following = (Signal(PC_BITS, name=n, reset_less=True) for n in ("next_at", "next_following"))
+        self.following = Signal(PC_BITS, reset_less=True)
         waiting_word, has_word = Signal(WORD_BITS + 1, reset_less=True), Signal()  # with memory's error
         word = Signal(WORD_BITS, reset_less=True)
         self._connect(m, fetch, dispatch)
@@ -162,12 +163,14 @@ class Sequencer(Block):
         jump, target = Signal(), Signal(PC_BITS)
         with m.If(takes):
             m.d.sync += has_word.eq(0)
+        pc_next = increment(m, pc, Const(1, 1), "pc_next")[:PC_BITS]
         with m.If(fetch.wants & fetch.present & (~has_word | takes)):
             m.d.sync += [waiting_word.eq(Cat(fetch.word, fetch.bad)), has_word.eq(1), next_at.eq(pc)]
+            m.d.sync += next_following.eq(pc_next)
             held = Signal()
             codes = [instructions()[name].opcode for name in ("branch", "loop", "halt")]
             m.d.comb += held.eq(Cat(fetch.word[:8] == code for code in codes).any())
-            m.d.sync += [pc.eq(pc + 1), fetching.eq(Mux(held, Fetching.HOLD, Fetching.ADVANCE))]
+            m.d.sync += [pc.eq(pc_next), fetching.eq(Mux(held, Fetching.HOLD, Fetching.ADVANCE))]
         with m.If(jump):
             m.d.sync += [pc.eq(target), fetching.eq(Fetching.ADVANCE)]
 
@@ -186,11 +189,13 @@ class Sequencer(Block):
             held_value = Mux(write & (later[0] == number), result, read.data)
             values.append(Mux(number.any(), held_value, 0))
         known, clean = legality(m, waiting_word[:WORD_BITS], self.names)
+        branches = Signal(reset_less=True)
         illegal, why = Signal(reset_less=True), Signal(Cause, reset_less=True)
         with m.If(takes):
             m.d.sync += [o.eq(v) for o, v in zip(operands[:READ_PORTS], values, strict=True)]
             m.d.sync += [
                 word.eq(waiting_word), self.at.eq(next_at), state.eq(State.READY),
+                self.following.eq(next_following), branches.eq(waiting_word[:8] == instructions()["branch"].opcode),
                 illegal.eq(waiting_word[WORD_BITS] | ~known | ~clean),
                 why.eq(
                     Mux(waiting_word[WORD_BITS], Cause.MEMORY, Mux(known, Cause.RESERVED, Cause.OPCODE))
@@ -213,7 +218,7 @@ class Sequencer(Block):
             dispatch.own_give.eq(signal & Mux(finishes & own, ~0, 0)),
         ]
         b_imm = Signal(REGISTER_BITS)
-        m.d.comb += b_imm.eq(Mux(opcode["branch"], imm[26:48].as_signed(), imm.as_signed()))
+        m.d.comb += b_imm.eq(Mux(branches, imm[26:48].as_signed(), imm.as_signed()))
         a, b = operands[1], Signal(REGISTER_BITS, reset_less=True)
         with m.If(state == State.READY):
             m.d.sync += b.eq(operands[2] + b_imm)
@@ -253,7 +258,7 @@ class Sequencer(Block):
         has_late = Signal()
         m.d.sync += has_late.eq(0)
         with m.If(has_late):
-            m.d.comb += [result.eq(late), write.eq(1), finishes.eq(1)]
+            m.d.comb += [write.eq(1), finishes.eq(1)]
         self._arithmetic(m, state, go, opcode, a, b, imm, result, write, finishes, late, has_late)
         self._control(m, state, go, opcode, a, b, imm, finishes, trap, cause, dispatch, jump, target)
         self._advance(m, fetching, pc, trap, cause)
@@ -263,11 +268,13 @@ class Sequencer(Block):
             m.d.sync += [
                 state.eq(State.CLEAR), pc.eq(0), cleared.eq(0), has_word.eq(0), fetching.eq(Fetching.FETCH)
             ]  # fmt: skip
-        with m.If(self.running & (trap | self.engine_error | dispatch.overflow)):
+        failed, failed_cause = Signal(), Signal(CAUSE_BITS, reset_less=True)
+        m.d.sync += [failed.eq(self.engine_error & ~self.start), failed_cause.eq(self.engine_cause)]
+        with m.If(self.running & (trap | failed | dispatch.overflow)):
             m.d.sync += [
                 state.eq(State.STOPPED),
                 self.trapped.eq(1),
-                self.cause.eq(Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, self.engine_cause))),
+                self.cause.eq(Mux(trap, cause, Mux(dispatch.overflow, Cause.SEMAPHORE, failed_cause))),
             ]
         with m.Else():
             m.d.sync += self.trapped.eq(0)
@@ -295,7 +302,7 @@ class Sequencer(Block):
         self, m: Module, state: Any, go: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
         result: Signal, write: Signal, finishes: Signal, late: Signal, has_late: Signal,
     ) -> None:  # fmt: skip
-        """Results of one cycle, and the product, eight bits a cycle."""
+        """Results of one cycle, and the product, eight bits a cycle, a digit's product and its addition apart."""
         self.less, self.equal = less, equal = Signal(), Signal()
         m.d.comb += [less.eq(a.as_signed() < b.as_signed()), equal.eq(a == b)]
         shift = b[:6]
@@ -314,20 +321,25 @@ class Sequencer(Block):
             "equal": equal,
             "argument": arguments[imm[:3]],
         }
+        # one at most, so that none waits for another: the late one has a cycle of its own
+        chosen: Value = Mux(has_late, late, 0)
         for name, value in simple.items():
+            chosen = chosen | Mux(opcode[name], value, 0)
             with m.If(go & opcode[name]):
-                m.d.comb += [result.eq(value), write.eq(1), finishes.eq(1)]
+                m.d.comb += [write.eq(1), finishes.eq(1)]
+        m.d.comb += result.eq(chosen)
         digit = 8
         steps = REGISTER_BITS // digit
         left, rest = Signal(range(steps + 1)), Signal(REGISTER_BITS, reset_less=True)
+        part = Signal(REGISTER_BITS, reset_less=True)
         with m.If(go & opcode["mul"]):
             m.d.sync += [state.eq(State.MULTIPLY), left.eq(steps), late.eq(0), rest.eq(b)]
         with m.If(state == State.MULTIPLY):
             # from the highest digit down, so that only the product moves
-            m.d.sync += [rest.eq(rest << digit), left.eq(left - 1)]
-            with m.If(left != 0):
-                m.d.sync += late.eq((late << digit) + a * rest[REGISTER_BITS - digit :])
-            m.d.sync += has_late.eq(left == 1)
+            m.d.sync += [rest.eq(rest << digit), left.eq(left - 1), part.eq(a * rest[REGISTER_BITS - digit :])]
+            with m.If(left < steps):
+                m.d.sync += late.eq((late << digit) + part)
+            m.d.sync += has_late.eq(left == 0)
 
     def _control(
         self, m: Module, state: Any, go: Value, opcode: dict[str, Signal], a: Signal, b: Signal, imm: Value,
@@ -337,11 +349,12 @@ class Sequencer(Block):
         self.starts, self.ends = ([Signal(PC_BITS, name=f"{n}{i}", reset_less=True) for i in range(LOOP_DEPTH)]
                                   for n in ("loop_start", "loop_end"))  # fmt: skip
         self.lefts = [Signal(REGISTER_BITS, name=f"loop_left{i}", reset_less=True) for i in range(LOOP_DEPTH)]
+        self.lasts = [Signal(name=f"loop_last{i}", reset_less=True) for i in range(LOOP_DEPTH)]  # one round is left
         self.depth = depth = Signal(range(LOOP_DEPTH + 1))
         with m.If(self.start):
             m.d.sync += depth.eq(0)
-        following = Signal(PC_BITS)
-        m.d.comb += [following.eq(self.at + 1), target.eq(following)]
+        following = self.following
+        m.d.comb += target.eq(following)
         with m.If(go & opcode["branch"]):
             m.d.comb += [finishes.eq(1), jump.eq(1)]
             with m.If(Array([self.equal, ~self.equal, self.less, ~self.less])[imm[24:26]]):
@@ -359,7 +372,8 @@ class Sequencer(Block):
                 for i in range(LOOP_DEPTH):
                     with m.If(depth == i):
                         m.d.sync += [
-                            self.starts[i].eq(following), self.ends[i].eq(imm[:PC_BITS]), self.lefts[i].eq(a)
+                            self.starts[i].eq(following), self.ends[i].eq(imm[:PC_BITS]), self.lefts[i].eq(a),
+                            self.lasts[i].eq(a == 1),
                         ]  # fmt: skip
         with m.If(go & opcode["sync"]):
             m.d.comb += finishes.eq(1)
@@ -375,18 +389,21 @@ class Sequencer(Block):
     def _advance(self, m: Module, fetching: Any, pc: Signal, trap: Signal, cause: Signal) -> None:
         """The innermost loop's say about the next pc."""
         top = self.depth - 1
-        start, end, left = (Array(x)[top[:3]] for x in (self.starts, self.ends, self.lefts))
+        fewer = [
+            ~increment(m, ~left, Const(1, 1), f"fewer{i}")[:REGISTER_BITS] for i, left in enumerate(self.lefts)
+        ]
+        start, end, last = (Array(x)[top[:3]] for x in (self.starts, self.ends, self.lasts))
         with m.If(self.running & (fetching == Fetching.ADVANCE)):
             with m.If(self.depth == 0):
                 m.d.sync += fetching.eq(Fetching.FETCH)
             with m.Elif(pc == end):
-                with m.If(left == 1):
+                with m.If(last):
                     m.d.sync += self.depth.eq(top)  # and look at the loop around it
                 with m.Else():
                     m.d.sync += [pc.eq(start), fetching.eq(Fetching.FETCH)]
                     for i in range(LOOP_DEPTH):
                         with m.If(top == i):
-                            m.d.sync += self.lefts[i].eq(self.lefts[i] - 1)
+                            m.d.sync += [self.lefts[i].eq(fewer[i]), self.lasts[i].eq(self.lefts[i] == 2)]
             with m.Elif((pc < start) | (pc > end)):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.LOOP)]
             with m.Else():
@@ -419,7 +436,10 @@ class Sequencer(Block):
                 m.d.sync += [asks.eq(1), state.eq(State.ACCESS)]
         with m.If(asks & self.pad_request.ready):
             m.d.sync += asks.eq(0)
-            with m.If(opcode["write"]):
-                m.d.comb += finishes.eq(1)
+        # the grant comes late in its cycle
+        written = Signal()
+        m.d.sync += written.eq(asks & self.pad_request.ready & opcode["write"])
+        with m.If(written):
+            m.d.comb += finishes.eq(1)
         with m.If(self.pad_answer.valid & self.pad_answer.ready):
             m.d.sync += [late.eq(lanes[b[2:offset]]), has_late.eq(1)]

@@ -4,6 +4,9 @@ The head of an engine's queue is offered to the engine while every semaphore of 
 takes the tokens. The signal masks of what an engine has taken wait in order until it says `done`, which gives
 their tokens. Where two heads want the last token of one semaphore in the same cycle, the sequencer and then
 the lower engine number wins: a program must not depend on it (one semaphore, one taker).
+
+What is given is counted a cycle later, and seen at once: a semaphore has a token if its count or what comes to it is
+not zero. So neither an engine's `done` nor who takes what is before the counters' adders in a cycle.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from tapeout.chip.isa.definition import (
 )
 from tapeout.chip.isa.machine import QUEUE
 from tapeout.chip.rtl.block import Block, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 
 ENGINES = tuple(e for e in Engine if e != Engine.SEQUENCER)
 IN_FLIGHT = 4  # commands an engine may have taken and not finished
@@ -44,7 +47,7 @@ class SequencerDispatch(Block):
 
     `own_wait`, `own_request` → `own_granted`: the sequencer takes tokens in this cycle. `own_give`: mask of tokens
     it gives. `clear`: no semaphore has a token (a program starts). `idle`: every queue is empty
-    and nothing is in flight. `overflow`: a token too many.
+    and nothing is in flight. `overflow`: a token too many, two cycles after it was given.
     """
 
     def __init__(self) -> None:
@@ -70,16 +73,17 @@ class SequencerDispatch(Block):
         return "sequencer_dispatch"
 
     def placed(self) -> Iterable[Block]:
-        return (Fifo(QUEUED.size, QUEUE), Fifo(SEMAPHORES, IN_FLIGHT))
+        return (HeadFifo(QUEUED.size, QUEUE), HeadFifo(SEMAPHORES, IN_FLIGHT))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         n = len(ENGINES)
         counts = [Signal(COUNT_BITS, name=f"tokens{s}") for s in range(SEMAPHORES)]
+        given = [Signal(SEMAPHORES, name=f"given{k}") for k in range(n + 1)]  # by engines, by the sequencer
         some = Signal(SEMAPHORES)
-        m.d.comb += some.eq(Cat(c.any() for c in counts))
-        queues = [place(m, f"queue{k}", Fifo(QUEUED.size, QUEUE)) for k in range(n)]
-        flying = [place(m, f"flying{k}", Fifo(SEMAPHORES, IN_FLIGHT)) for k in range(n)]
+        m.d.comb += some.eq(Cat(Cat(c, *(g[s] for g in given)).any() for s, c in enumerate(counts)))
+        queues = [place(m, f"queue{k}", HeadFifo(QUEUED.size, QUEUE)) for k in range(n)]
+        flying = [place(m, f"flying{k}", HeadFifo(SEMAPHORES, IN_FLIGHT)) for k in range(n)]
         m.d.comb += self.push.ready.eq(Array(q.i.ready for q in queues)[self.push.payload.engine])
         taken = Signal(SEMAPHORES, name="taken_own")
         m.d.comb += [
@@ -87,8 +91,8 @@ class SequencerDispatch(Block):
             taken.eq(self.own_wait & self.own_granted.replicate(SEMAPHORES)),
         ]
         takes: list[Value] = [taken]
-        gives: list[Value] = [self.own_give]
-        before: Value = taken
+        gives: list[Value] = []
+        before: list[tuple[Value, Value]] = [(self.own_granted, self.own_wait)]  # who may take now, and what
         idle: Value = Const(1, 1)
         for k in range(n):
             head = Signal(QUEUED, name=f"head{k}")
@@ -102,8 +106,10 @@ class SequencerDispatch(Block):
             # A stream's valid must stay: once able, tokens are reserved by being taken, a cycle before the offer.
             held = Signal(name=f"held{k}")
             wants = Signal(SEMAPHORES, name=f"wants{k}")
+            # of those before it, only one that takes now keeps a token from it; that two want the same is known early
+            first = Cat(able_one & (head.wait & wait).any() for able_one, wait in before).any()
             m.d.comb += [
-                able.eq(queues[k].o.valid & ~held & ~(head.wait & ~some).any() & ~(head.wait & before).any()),
+                able.eq(queues[k].o.valid & ~held & ~(head.wait & ~some).any() & ~first),
                 take.eq(able),
                 wants.eq(head.wait & take.replicate(SEMAPHORES)),
                 command.valid.eq(held & flying[k].i.ready),
@@ -120,17 +126,25 @@ class SequencerDispatch(Block):
             with m.Elif(fire):
                 m.d.sync += held.eq(0)
             takes.append(wants)
-            before = before | wants
+            before.append((able, head.wait))
             gives.append(flying[k].o.payload & (self.done[k] & flying[k].o.valid).replicate(SEMAPHORES))
             idle = idle & ~queues[k].o.valid & ~flying[k].o.valid
         m.d.comb += self.idle.eq(idle)
+        for give, one in zip(given, [*gives, self.own_give], strict=True):
+            m.d.sync += give.eq(Mux(self.clear, 0, one))
         full = []
         for s, count in enumerate(counts):
             down = Cat(t[s] for t in takes).any()
-            up = sum((g[s] for g in gives), Const(0, 1))
-            total = Signal(COUNT_BITS + 2, name=f"total{s}")
-            m.d.comb += total.eq(count + up - down)
-            m.d.sync += count.eq(Mux(self.clear, 0, Mux(total > SEMAPHORE_MAX, SEMAPHORE_MAX, total)))
-            full.append(total > SEMAPHORE_MAX)
-        m.d.sync += self.overflow.eq(Cat(full).any())
+            up = sum((g[s] for g in given), Const(0, 1))
+            over = Signal(name=f"over{s}")
+            # both outcomes beside the question whether one is taken
+            more, less = (Signal(COUNT_BITS + 2, name=f"{x}{s}") for x in ("more", "less"))
+            m.d.comb += [more.eq(count + up), less.eq(count + up - 1)]
+            kept, left = (Mux(x > SEMAPHORE_MAX, SEMAPHORE_MAX, x[:COUNT_BITS]) for x in (more, less))
+            m.d.sync += [
+                count.eq(Mux(self.clear, 0, Mux(down, left, kept))),
+                over.eq(Mux(down, less > SEMAPHORE_MAX, more > SEMAPHORE_MAX)),
+            ]
+            full.append(over)
+        m.d.comb += self.overflow.eq(Cat(full).any())
         return m

@@ -16,6 +16,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.isa.definition import PC_BITS, REGISTER_BITS, WORD_BITS, WORD_BYTES
+from tapeout.chip.rtl.bits import increment
 from tapeout.chip.rtl.block import Block
 
 
@@ -73,32 +74,44 @@ class SequencerFetch(Block):
         ]
         # ask
         room = Signal()
+        half = (window // 2).bit_length() - 1
+        reach = Cat(self.pc[:half], increment(m, self.pc[half:], Const(1, 1), "reach"))  # half a window ahead
         fire, come = Signal(), Signal()
         waiting = Signal()  # a request is on offer and must stay as it is
         m.d.comb += [
-            room.eq((asked < pc + window // 2) & ~empty & ~jump),
+            room.eq((asked < reach) & ~empty & ~jump),
             self.request.valid.eq(waiting | (room & ~self.flush & (flying != window - 1))),
             fire.eq(self.request.valid & self.request.ready),
             come.eq(self.answer.valid),
             self.answer.ready.eq(1),
         ]
         offered = Signal(REGISTER_BITS, reset_less=True)
-        address = Signal(REGISTER_BITS)
+        address = Signal(REGISTER_BITS, reset_less=True)  # of the line `asked`
+        start = self.base + (aligned << (WORD_BYTES.bit_length() - 1))
         m.d.comb += [
-            address.eq(self.base + (asked << (WORD_BYTES.bit_length() - 1))),
             self.request.payload.eq(Mux(waiting, offered, address)),
         ]
+        held_lines = Signal(range(lines + 1), reset_less=True)  # [low, asked); the window is full once it is all there
+        line_at = self.port_bytes.bit_length() - 1
         stale = Signal()  # what waits was asked for before a flush
         with m.If(self.request.valid & ~self.request.ready):
             m.d.sync += [waiting.eq(1), offered.eq(self.request.payload)]
         with m.Elif(fire):
             m.d.sync += [waiting.eq(0), stale.eq(0)]
         useful = fire & ~stale
-        m.d.sync += flying.eq(flying + fire - come)
+        next_asked, next_low, next_address = (
+            Cat(x[:low_bits], increment(m, x[low_bits:], Const(1, 1), f"next_{x.name}"))
+            for x, low_bits in ((asked, line_bits), (low, line_bits), (address, line_at))
+        )
+        after = Signal(len(flying))
+        m.d.comb += after.eq(Mux(fire, flying + 1 - come, flying - come))  # `fire` comes late
+        m.d.sync += flying.eq(after)
         with m.If(useful):
-            m.d.sync += asked.eq(asked + line)
-            with m.If(asked + line - low > window):
-                m.d.sync += low.eq(asked + line - window)
+            m.d.sync += [asked.eq(next_asked), address.eq(next_address)]
+            with m.If(held_lines == lines):
+                m.d.sync += low.eq(next_low)
+            with m.Else():
+                m.d.sync += held_lines.eq(held_lines + 1)
         throw = discard.any()
         m.d.comb += [
             write.addr.eq(ahead[line_bits : line_bits + index]),
@@ -114,9 +127,9 @@ class SequencerFetch(Block):
         # empty the window
         with m.If(self.flush | jump):
             m.d.sync += [
-                low.eq(aligned), asked.eq(aligned), ahead.eq(aligned),
-                empty.eq(self.flush),
-                discard.eq(flying + fire - come),
+                low.eq(aligned), asked.eq(aligned), ahead.eq(aligned), address.eq(start),
+                empty.eq(self.flush), held_lines.eq(0),
+                discard.eq(after),
             ]  # fmt: skip
             with m.If(self.request.valid & ~self.request.ready):
                 m.d.sync += stale.eq(1)

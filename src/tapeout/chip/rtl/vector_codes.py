@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, awake, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.quantiser import ELEMENT_LATENCY, Quantiser
 from tapeout.numerics.formats import BLOCK
 
@@ -27,7 +27,7 @@ class VectorCodes(Block):
         beats = self.quantiser.beats
         self.depth = -(-(2 * beats + 4 + ELEMENT_LATENCY) // beats) + 1
         self.layout = data.StructLayout({"codes": 8 * BLOCK * self.groups, "scales": 8 * self.groups})
-        self.queue = Fifo(self.layout.size, self.depth)
+        self.queue = HeadFifo(self.layout.size, self.depth)
         super().__init__(
             {"x": In(stream.Signature(32 * lanes)), "y": Out(stream.Signature(self.layout)), "fp4": In(1)}
         )

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.vector_fetch import block_bytes
 from tapeout.chip.rtl.vector_operands import STEPS, elements_layout
 
@@ -26,7 +26,9 @@ class VectorTake(Block):
         self.port_bytes = block_bytes(lanes, word_bytes)
         self.address_bits = (pad_bytes // word_bytes - 1).bit_length()
         self.offset_bits = (self.port_bytes // 4 - 1).bit_length()
-        self.queue = Fifo(self.offset_bits + 1, STEPS)
+        self.queue = HeadFifo(self.offset_bits + 1, STEPS)
+        # between who brings the indices and the addition; two, so that who brings them does not hang on a grant
+        self.arrived = HeadFifo(elements_layout(pad_bytes).size, 2)
         super().__init__(
             {
                 "x": In(stream.Signature(elements_layout(pad_bytes))),
@@ -42,20 +44,25 @@ class VectorTake(Block):
         return f"vector_take_{self.lanes}_{self.pad_bytes}_{self.word_bytes}"
 
     def placed(self) -> Iterable[Block]:
-        return (self.queue,)
+        return (self.queue, self.arrived)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         k = (self.pad_bytes - 1).bit_length()
         port = (self.port_bytes - 1).bit_length()
-        queue = place(m, "queue", self.queue)
-        base = self.x.payload.base
+        queue, arrived = place(m, "queue", self.queue), place(m, "arrived", self.arrived)
+        x = Signal(elements_layout(self.pad_bytes))
+        m.d.comb += [
+            arrived.i.valid.eq(self.x.valid), arrived.i.payload.eq(self.x.payload),
+            self.x.ready.eq(arrived.i.ready), x.eq(arrived.o.payload),
+        ]  # fmt: skip
+        base = x.base
         address = Signal(35)
-        m.d.comb += address.eq(base[:k] + Cat(Const(0, 2), self.x.payload.word))
+        m.d.comb += address.eq(base[:k] + Cat(Const(0, 2), x.word))
         held, last = Signal(k, reset_less=True), Signal(reset_less=True)
         valid, bad, sent = Signal(), Signal(reset_less=True), Signal()
         m.d.comb += [
-            self.x.ready.eq(~valid | sent),
+            arrived.o.ready.eq(~valid | sent),
             self.address.valid.eq(valid & ~bad & queue.i.ready),
             self.address.payload.eq(
                 Cat(Const(0, (self.port_bytes // self.word_bytes - 1).bit_length()), held[port:])
@@ -65,12 +72,12 @@ class VectorTake(Block):
             queue.i.payload.eq(Cat(held[2:port], last)),
             self.error.eq(valid & bad),
         ]
-        with m.If(self.x.ready):
-            m.d.sync += valid.eq(self.x.valid)
-            with m.If(self.x.valid):
+        with m.If(arrived.o.ready):
+            m.d.sync += valid.eq(arrived.o.valid)
+            with m.If(arrived.o.valid):
                 m.d.sync += [
                     held.eq(address),
-                    last.eq(self.x.payload.last),
+                    last.eq(x.last),
                     bad.eq(base[k] | address[k:].any()),
                 ]
         value: Value = self.answer.payload

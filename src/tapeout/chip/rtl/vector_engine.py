@@ -135,9 +135,11 @@ class VectorEngine(Block):
             decode.command.eq(self.command.payload),
             bad.eq(waits & free & next_.trap),
             start.eq(waits & free & ~next_.trap),
-            self.command.ready.eq(~waits | start),
+            self.command.ready.eq(~waits),
             ending.eq(executing & (~fetch.walking | fetch.ending) & (~writer.writing | writer.ending)),
             fetch.command.eq(next_), writer.command.eq(next_), fetch.start.eq(start), writer.start.eq(start),
+            # what the walk has is free once it is over: the next command's first row goes in before it may start
+            fetch.load.eq(waits & (~fetch.walking | fetch.ending)),
         ]  # fmt: skip
         m.d.sync += self.done.eq(ending)
         at_work = awake(m, waits | executing, 2)
@@ -154,10 +156,12 @@ class VectorEngine(Block):
             )
             for n, signal in active.items()
         ]
-        with m.If(self.command.ready):
+        with m.If(~waits):
             m.d.sync += waits.eq(self.command.valid)
             with m.If(self.command.valid):
                 m.d.sync += next_.eq(decode.prepared)
+        with m.Elif(start):
+            m.d.sync += waits.eq(0)
         with m.If(start):
             m.d.sync += [x.eq(next_.control), executing.eq(1)]
         with m.Elif(ending):

@@ -55,7 +55,8 @@ def description(lanes: int, pad_bytes: int, port_bytes: int) -> data.StructLayou
 
 
 class VectorFetch(Block):
-    """`start` (a `prepared` command, accepted when `start_ready`; `control` from the next cycle on) → `first`,
+    """`load` (a `prepared` command's first row is made ready, while there is no walk or in its last cycle), `start`
+    (in that cycle or later: its walk begins in the next; `control` from then on) → `first`,
     `second`: addresses of words of a read port; `step`: descriptions. `walking`: rows are left; `ending`: the last
     step of the last row is in this cycle. `error`: a row beyond the scratchpad's end."""
 
@@ -68,6 +69,7 @@ class VectorFetch(Block):
         super().__init__(
             {
                 "command": In(prepared(pad_bytes)),
+                "load": In(1),
                 "start": In(1),
                 "control": In(CONTROL),
                 "first": Out(stream.Signature(self.address_bits)),
@@ -128,10 +130,8 @@ class VectorFetch(Block):
 
         # of the step
         nothing = ~kept["n"].any() & (x.kind != Kind.REDUCE)
-        real = Signal(len(c.n) + 1)
-        m.d.comb += real.eq(left - kept["pad"])
-        some = Signal()
-        m.d.comb += some.eq(~real[-1] & real.any())
+        # elements left without those that only fill a block; kept beside `left`, as requests hang on it
+        real, some = Signal(signed(len(c.n) + 1), reset_less=True), Signal(reset_less=True)
         more = Signal()
         m.d.comb += more.eq(left > lanes)
         rope = x.rope & ~in_tail
@@ -232,45 +232,55 @@ class VectorFetch(Block):
                     forward(sines, second)
                 forward(low, -lanes)
                 forward(high, -lanes)
+                m.d.sync += [real.eq(real - lanes), some.eq(real > lanes)]
                 with m.If(~more & rope):
-                    m.d.sync += [in_tail.eq(1), a.eq(tail), left.eq(tail_left)]
+                    m.d.sync += [
+                        in_tail.eq(1), a.eq(tail), left.eq(tail_left), real.eq(tail_left), some.eq(tail_left.any())
+                    ]  # fmt: skip
         m.d.comb += starts_row.eq(go & row_ends & after["rows"].any())
         with m.If(go & row_ends & ~after["rows"].any()):
             m.d.sync += walking.eq(0)
 
-        # the next row: of the command that starts, or the one that waits
-        start = self.start
-        source = {n: Mux(start, c[n], after[n]) for n in ("a", "b", "out")}
-        static = {n: Mux(start, c[n], kept[n]) for n in names}
+        # the next row: of the command that is to start, or of this one
+        load = self.load
+        source = {n: Mux(load, c[n], after[n]) for n in ("a", "b", "out")}
+        static = {n: Mux(load, c[n], kept[n]) for n in names}
         half = static["half"]
-        rotates = Mux(start, c.control.rope, x.rope)
-        pairs = Mux(start, c.control.interleaved, x.interleaved)
-        selects = Mux(start, c.control.select, x.select)
-        with m.If(start):
+        rotates = Mux(load, c.control.rope, x.rope)
+        pairs = Mux(load, c.control.interleaved, x.interleaved)
+        selects = Mux(load, c.control.select, x.select)
+        with m.If(load):
             m.d.sync += [kept[n].eq(c[n]) for n in names]
             m.d.sync += [strides[n].eq(c[n]) for n in strides]
-            m.d.sync += [walking.eq(c.rows.any()), step.eq(0), had_part.eq(0)]
-        with m.If(start | starts_row):
+            m.d.sync += [step.eq(0), had_part.eq(0)]
+        with m.If(self.start):
+            m.d.sync += walking.eq(c.rows.any())
+        elements = Mux(pairs, Cat(Const(0, 1), half), half)
+        not_pad = Signal(signed(len(real)))
+        m.d.comb += not_pad.eq(Cat(static["n"], Const(0, 1)).as_signed() - static["pad"])
+        with m.If(load | starts_row):
             for n, stride in (("a", "sa"), ("b", "sb"), ("out", "so")):
-                m.d.sync += after[n].eq(source[n] + Mux(start, c[stride], strides[stride]))
-            m.d.sync += after["rows"].eq(Mux(start, c.rows, after["rows"]) - 1)
+                m.d.sync += after[n].eq(source[n] + Mux(load, c[stride], strides[stride]))
+            m.d.sync += after["rows"].eq(Mux(load, c.rows, after["rows"]) - 1)
             m.d.sync += [
                 a.eq(source["a"]), far.eq(source["a"][k:].any()), b.eq(Cat(Const(0, FRACTION), source["b"][:k])),
                 upper.eq(Mux(selects, source["out"], source["a"] + Cat(Const(0, 2), half))),
                 sines.eq(Cat(Const(0, FRACTION), (source["b"] + Cat(Const(0, 2), half))[:k])),
                 tail.eq(source["a"] + Cat(Const(0, 3), half)),
                 first.eq(1), in_tail.eq(rotates & ~half.any()),
-                left.eq(Mux(rotates & half.any(), Mux(pairs, Cat(Const(0, 1), half), half), static["n"])),
+                left.eq(Mux(rotates & half.any(), elements, static["n"])),
+                real.eq(Mux(rotates & half.any(), elements, not_pad)),
+                some.eq((rotates & half.any()) | (not_pad > 0)),
                 bad.eq(self._outside(source, static)),
             ]  # fmt: skip
-            next_token = ~start & ~of_token.any()
+            next_token = ~load & ~of_token.any()
             for row, now, slot in ((low_row, low, c.b), (high_row, high, c.sb)):
                 value = Signal(signed(POSITION), name=f"{now.name}_next")
                 m.d.comb += value.eq(
-                    Mux(start, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed())
+                    Mux(load, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed())
                 )
                 m.d.sync += [row.eq(value), now.eq(value)]
-            m.d.sync += of_token.eq(Mux(start | next_token, static["per"], of_token - 1))
+            m.d.sync += of_token.eq(Mux(load | next_token, static["per"], of_token - 1))
         return m
 
     def _clipped(self, position: Signal) -> Value:

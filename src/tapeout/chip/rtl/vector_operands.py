@@ -15,7 +15,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size
 from tapeout.chip.rtl.vector_fetch import block_bytes, description
 from tapeout.chip.rtl.vector_lane import OP_BITS, VectorOp
@@ -39,7 +39,7 @@ class VectorOperands(Block):
         self.port_bytes = block_bytes(lanes, word_bytes)
         self.reduced = min(lanes, REDUCED)
         self.layout = description(lanes, pad_bytes, self.port_bytes)
-        self.queue = Fifo(self.layout.size, STEPS)
+        self.queue = HeadFifo(self.layout.size, STEPS)
         wide, beat = 32 * lanes, self.reduced
         super().__init__(
             {
@@ -81,8 +81,9 @@ class VectorOperands(Block):
             d.eq(queue.o.payload),
         ]
         port = (self.port_bytes - 1).bit_length()
-        a = self._placed(m, 0, self.first.payload, d.a[:port], d, (lanes // 2).bit_length() - 1)
-        b = self._placed(m, 1, self.second.payload, d.b, d, 2)
+        a, a_words = self._placed(m, 0, self.first.payload, d.a[:port], d, (lanes // 2).bit_length() - 1)
+        b, b_words = self._placed(m, 1, self.second.payload, d.b, d, 2)
+        whole_words = [a_words[32 * i : 32 * i + 32] for i in range(lanes)]
         scale_bytes = max(1, lanes // BLOCK)
         scale: Value = self._byte(b[:32], d.b[:2]) if scale_bytes == 1 else b[: 8 * scale_bytes]
         if scale_bytes == 2:
@@ -103,7 +104,7 @@ class VectorOperands(Block):
                     with m.Case(size):
                         m.d.comb += ai.eq(a[bits * i : bits * i + bits])
                 with m.Default():
-                    m.d.comb += ai.eq(a[at])
+                    m.d.comb += ai.eq(whole_words[i])
             bi = Signal(32, name=f"second{i}")
             byte = i // BLOCK * 8
             seen = (d.low <= i) & (d.high > i)
@@ -160,15 +161,15 @@ class VectorOperands(Block):
         serial = (x.kind == Kind.TOPK) | (x.kind == Kind.TAKE)
         m.d.comb += next_part.eq(part + Mux(serial, 1, self.reduced))
         final = next_part >= d.count
-        words = Mux(x.kind == Kind.TAKE, b[:wide], Cat(*word))
-        self._reduce(m, d, gives, part, final, Cat(*word))
+        words = Mux(x.kind == Kind.TAKE, b_words[:wide], Cat(*whole_words))
+        self._reduce(m, d, gives, part, final, Cat(*whole_words))
         element: Value = words[:32]
         for i in range(1, lanes):
             element = Mux(part == i, words[32 * i : 32 * i + 32], element)
         m.d.comb += [
             self.lanes.valid.eq(gives & (x.kind == Kind.LANES)),
             self.quantise.valid.eq(gives & (x.kind == Kind.QUANTISE)),
-            self.quantise.payload.eq(Cat(Mux(d.count > i, w, 0) for i, w in enumerate(word))),
+            self.quantise.payload.eq(Cat(Mux(d.count > i, w, 0) for i, w in enumerate(whole_words))),
             self.element.valid.eq(gives & serial),
             self.element.payload.word.eq(element),
             self.element.payload.base.eq(d.a),
@@ -195,8 +196,11 @@ class VectorOperands(Block):
         ]
         return m
 
-    def _placed(self, m: Module, which: int, answer: Value, offset: Value, d: Any, lowest: int) -> Value:
-        """The answer from its byte `offset` on, a multiple of 2^lowest bytes: a pass at most."""
+    def _placed(
+        self, m: Module, which: int, answer: Value, offset: Value, d: Any, lowest: int
+    ) -> tuple[Value, Value]:
+        """The answer from its byte `offset` on, a multiple of 2^lowest bytes: a pass at most. And what it is if passes
+        of FP32 lie there: rows start at multiples of a block, so the lower bits of their offsets are zero."""
         keep = 32 * self.width
         value: Value = answer
         if 4 * self.width > BLOCK:  # a pass may begin in the word before
@@ -204,12 +208,15 @@ class VectorOperands(Block):
             with m.If(self.step_taken(d, which)):
                 m.d.sync += part.eq(answer)
             value = Mux(d.split[which], Cat(part, answer), Cat(answer, Const(0, 8 * self.port_bytes)))
+        coarse = (min(4 * self.width, BLOCK) - 1).bit_length()
+        words = value
         for bit in reversed(range(lowest, len(offset))):
             width = keep + (8 << bit) - 8
             moved = Signal(width, name=f"placed{which}_{bit}")
             m.d.comb += moved.eq(Mux(offset[bit], value[8 << bit :], value))
             value = moved
-        return value if len(value) >= keep else Cat(value, Const(0, keep - len(value)))
+            words = value if bit >= coarse else words
+        return (value if len(value) >= keep else Cat(value, Const(0, keep - len(value)))), words[:keep]
 
     def step_taken(self, d: Any, which: int) -> Value:
         """Whether the answer on offer is a first part."""

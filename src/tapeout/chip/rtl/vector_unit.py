@@ -15,7 +15,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, awake, place
-from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.vector_lane import LATENCIES, LATENCY, OP_BITS, Tap, VectorLane, VectorOp
 
 QUEUE = LATENCY + 2
@@ -30,7 +30,7 @@ class VectorUnit(Block):
 
     def __init__(self, lanes: int = 8) -> None:
         self.lanes = lanes
-        self.queue = Fifo(32 * lanes, QUEUE)
+        self.queue = HeadFifo(32 * lanes, QUEUE)
         operands = {n: 32 * lanes for n in ("a", "b", "c")}
         super().__init__(
             {

@@ -136,7 +136,8 @@ MUTANTS = (
         "a wide port's words go to the wrong banks", (PAD,),
     ),
     Mutation(
-        "scratchpad_clash", "scratchpad", "busy = busy | wanted[k]", "busy = wanted[k]",
+        "scratchpad_clash", "scratchpad", "if order.index(j) < order.index(k)]",
+        "if order.index(j) + 1 == order.index(k)]",
         "a port sees only the claim of the one before it: two are granted one bank", (PAD,),
     ),
     Mutation(
@@ -325,7 +326,7 @@ MUTANTS = (
     ),
     # the core's scoreboard
     Mutation(
-        "dispatch_two_takers", "sequencer_dispatch", " & ~(head.wait & before).any()", "",
+        "dispatch_two_takers", "sequencer_dispatch", " & ~first", "",
         "two engines take the one token of a semaphore in the same cycle", (PROOF_OF_DISPATCH,),
     ),
     Mutation(
@@ -339,7 +340,7 @@ MUTANTS = (
         "a command is offered before its tokens are there", (PROOF_OF_DISPATCH,),
     ),
     Mutation(
-        "dispatch_lost_signal", "sequencer_dispatch", "up = sum((g[s] for g in gives), Const(0, 1))",
-        "up = Cat(g[s] for g in gives).any()", "of two signals in one cycle one is lost", (PROOF_OF_DISPATCH,),
+        "dispatch_lost_signal", "sequencer_dispatch", "up = sum((g[s] for g in given), Const(0, 1))",
+        "up = Cat(g[s] for g in given).any()", "of two signals in one cycle one is lost", (PROOF_OF_DISPATCH,),
     ),
 )  # fmt: skip

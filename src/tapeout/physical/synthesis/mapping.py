@@ -184,7 +184,7 @@ class Mapper:
         key = hashlib.sha256(
             json.dumps(
                 [
-                    self.text,
+                    text,
                     self.kit.library.digest,
                     self.registers,
                     self.drive,

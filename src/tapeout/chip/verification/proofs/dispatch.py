@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 
 from tapeout.chip.isa.definition import SEMAPHORE_MAX, SEMAPHORES
 from tapeout.chip.rtl.sequencer_dispatch import COUNT_BITS, ENGINES, QUEUED, SequencerDispatch
@@ -18,7 +18,7 @@ from tapeout.chip.verification.formal import Proof
 
 class DispatchProof(Proof):
     """Claims: a token is taken only where there is one, and by one taker; but for saturation and `clear`, tokens
-    after a cycle are those before, less the taken, plus the given; a command is offered exactly once its tokens
+    after a cycle are those before, less the taken, plus those given in the cycle before; a command is offered exactly once its tokens
     were taken, once each; and what is offered to an engine stays until it is taken."""
 
     k, depth = 2, 4
@@ -26,6 +26,7 @@ class DispatchProof(Proof):
     def __init__(self, block: SequencerDispatch) -> None:
         self.opaque = tuple(b.module_name for b in block.placed())
         self.inside = {f"tokens{s}": COUNT_BITS for s in range(SEMAPHORES)} | {"taken_own": SEMAPHORES}
+        self.inside |= {f"given{k}": SEMAPHORES for k in range(len(ENGINES) + 1)}
         for k in range(len(ENGINES)):
             self.inside |= {
                 f"wants{k}": SEMAPHORES, f"able{k}": 1, f"held{k}": 1, f"head{k}": QUEUED.size,
@@ -35,7 +36,7 @@ class DispatchProof(Proof):
         super().__init__(block)
 
     def properties(self, m: Module, dut: Any, seen: Mapping[str, Signal]) -> None:
-        takes, gives = [seen["taken_own"]], [dut.own_give]
+        takes, gives = [seen["taken_own"]], []
         for k in range(len(ENGINES)):
             command = getattr(dut, f"command{k}")
             fire, head = command.valid & command.ready, seen[f"head{k}"]
@@ -66,14 +67,22 @@ class DispatchProof(Proof):
             takes.append(seen[f"wants{k}"])
             done = dut.done[k] & seen[f"flying{k}__o__valid"]
             gives.append(seen[f"flying{k}__o__payload"] & done.replicate(SEMAPHORES))
+        # what is given is counted a cycle later
+        begun = Signal()
+        m.d.sync += begun.eq(1)
+        for k, give in enumerate([*gives, dut.own_give]):
+            was = Signal(SEMAPHORES, name=f"was_given{k}")
+            m.d.sync += was.eq(Mux(dut.clear, 0, give))
+            self.claim(m, ~begun | (seen[f"given{k}"] == was))
+        given = [seen[f"given{k}"] for k in range(len(ENGINES) + 1)]
         for s in range(SEMAPHORES):
             tokens = seen[f"tokens{s}"]
             down = sum((t[s] for t in takes), Const(0, 1))
-            up = sum((g[s] for g in gives), Const(0, 1))
-            self.claim(m, (down == 0) | ((down == 1) & (tokens != 0)))
+            up = sum((g[s] for g in given), Const(0, 1))
+            self.claim(m, (down == 0) | ((down == 1) & (tokens + up != 0)))
             expected = Signal(COUNT_BITS + 3, name=f"expected{s}")
-            cleared, begun = Signal(name=f"cleared{s}"), Signal(name=f"begun{s}")
-            m.d.sync += [expected.eq(tokens + up - down), cleared.eq(dut.clear), begun.eq(1)]
+            cleared = Signal(name=f"cleared{s}")
+            m.d.sync += [expected.eq(tokens + up - down), cleared.eq(dut.clear)]
             with m.If(begun & cleared):
                 self.claim(m, tokens == 0)
             with m.Elif(begun & (expected <= SEMAPHORE_MAX)):

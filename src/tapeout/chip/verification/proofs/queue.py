@@ -14,6 +14,7 @@ from amaranth.hdl import Array, Module, Mux, Signal
 
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.fifo import Fifo
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.skid import Skid
 from tapeout.chip.verification.formal import Proof
 
@@ -73,6 +74,39 @@ class FifoProof(QueueProof):
         m.d.comb += at.eq(seen["read"] + self.ahead)
         words = Array([seen[f"word{i}"] for i in range(n)])
         self.claim(m, ~self.marked | (words[Mux(at >= n, at - n, at)] == self.value))
+
+
+class HeadFifoProof(QueueProof):
+    """A HeadFifo: what `FifoProof` claims of a Fifo."""
+
+    def __init__(self, block: HeadFifo) -> None:
+        self.capacity = block.depth
+        self.index = bits_for_index(block.depth - 1)
+        self.inside = {"write": self.index, "read": self.index, "head": block.width} | {
+            f"word{i}": block.width for i in range(block.depth - 1)
+        }
+        super().__init__(block)
+
+    def properties(self, m: Module, dut: Any, seen: Mapping[str, Signal]) -> None:
+        n = self.capacity
+        self.follow(m, dut)
+        self.claim(m, dut.level == self.held)
+        self.claim(m, dut.i.ready == (self.held != n))
+        self.claim(m, dut.o.valid == (self.held != 0))
+        # the marked word is the front, or as far behind the pointer as words are ahead of it
+        behind = Signal(range(n + 1))
+        apart, at = Signal(range(2 * n + 1)), Signal(range(2 * n + 1))
+        m.d.comb += [
+            behind.eq(Mux(self.held == 0, 0, self.held - 1)),
+            apart.eq(seen["read"] + behind),
+            at.eq(seen["read"] + self.ahead - 1),
+        ]
+        self.claim(m, (seen["write"] < n - 1) & (seen["read"] < n - 1))
+        self.claim(m, seen["write"] == Mux(apart >= n - 1, apart - (n - 1), apart))
+        words = Array([seen[f"word{i}"] for i in range(n - 1)])
+        place = Mux(at >= n - 1, at - (n - 1), at)
+        value = Mux(self.ahead == 0, seen["head"], words[place])
+        self.claim(m, ~self.marked | (value == self.value))
 
 
 class SkidProof(QueueProof):

@@ -22,7 +22,7 @@ void load_offer(model *m) {
     loader *x = &m->load;
     turner *t = &x->array;
     t->busy = t->leaving || t->filled;
-    address_offer(m, &x->address, !(x->has || x->out_valid || x->count || t->busy));
+    address_offer(m, &x->address, !(x->has || x->out_valid || x->spare || x->count || t->busy));
     bool room = x->count < m->s.outstanding;
     bool asks = x->address.offers && x->address.piece.length;
     m->load_asks = asks && room;
@@ -74,7 +74,8 @@ static void turner_clock(model *m, loader *x, turner *t) {
 void load_settle(model *m) {
     loader *x = &m->load;
     bool granted = m->ports[PORT_LOAD].granted, index_first = x->address.asks_index;
-    x->out_free = !x->out_valid || (granted && !index_first);
+    x->leaves = !x->out_valid || (granted && !index_first);
+    x->out_free = !x->spare;
     turner_settle(x, &x->array);
     bool row_free = x->array.row_ready || !x->took.last;
     uint64_t end = (x->took.pad & (uint64_t)(m->s.word_bytes - 1)) + (uint64_t)x->took.length;
@@ -84,7 +85,7 @@ void load_settle(model *m) {
     bool answered = m->r_valid && m->memory.r_id == 1;
     x->take = x->count && (answered || !head->length) && x->free_;
     if (x->take && head->length) m->r_taken = true;
-    m->dispatch.queues[LOAD].done = x->out_ends && x->out_free;
+    m->dispatch.queues[LOAD].done = x->out_ends && x->leaves;
     if (x->address.state == A_ANSWER && m->now >= x->address.at) m->ports[PORT_LOAD].taken = port_answers(m, PORT_LOAD);
 }
 
@@ -99,20 +100,24 @@ void load_clock(model *m) {
     if (x->requests && !granted) why = BANK_WAIT;
     if (x->take) why = ACTIVE;
     m->why[LOAD] = why;
+    arriving comes = {0};
     if (x->out_free) {
         bool goes = x->has && !x->took.turns && !t->busy;
         piece *p = &x->took;
         uint64_t word = (uint64_t)m->s.word_bytes, within = p->pad & (word - 1);
         bool full = within + (uint64_t)p->length == word || p->last;
-        if (x->out_valid || goes || x->out_ends) m->moved = true;
-        x->out_valid = goes && full && p->length;
-        x->out_ends = goes && p->ends;
-        x->out_word = p->pad - within;
-        if (t->busy) {
-            x->out_valid = t->word_valid;
-            x->out_ends = t->word_valid && t->ends && !t->left;
-            x->out_word = t->places[t->at % TILE];
-        }
+        comes = (arriving){goes && full && p->length, goes && p->ends, p->pad - within};
+        if (t->busy) comes = (arriving){t->word_valid, t->word_valid && t->ends && !t->left, t->places[t->at % TILE]};
+        m->moved |= goes || comes.valid;
+    }
+    if (x->leaves) {
+        m->moved |= x->out_valid || x->out_ends;
+        if (x->spare) comes = x->behind;
+        x->out_valid = comes.valid, x->out_ends = comes.ends, x->out_word = comes.word;
+        x->spare = false;
+    } else if (x->out_free && (comes.valid || comes.ends)) {
+        x->behind = comes;
+        x->spare = true;
     }
     turner_clock(m, x, t);
     if (x->free_) {

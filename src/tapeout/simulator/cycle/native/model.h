@@ -193,15 +193,18 @@ typedef struct {                       /* `transpose_array` */
     bool takes, gives, leaves_alone, row_ready, word_valid, busy; /* of this cycle */
 } turner;
 
+typedef struct { bool valid, ends; uint64_t word; } arriving; /* a write, the end of a command, or both */
+
 typedef struct {
     addresser address;
     piece *pieces;                     /* asked for, not yet answered */
     int64_t first, count;
-    bool has, out_valid, out_ends, out_written;
+    bool has, out_valid, out_ends, spare;
+    arriving behind;                   /* if `spare`: waits for what is on offer to be taken */
     piece took;
     uint64_t low, out_word;
     turner array;
-    bool take, out_free, free_, requests; /* of this cycle */
+    bool take, out_free, leaves, free_, requests; /* of this cycle */
 } loader;
 
 typedef struct {

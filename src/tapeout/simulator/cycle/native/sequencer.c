@@ -268,7 +268,7 @@ static uint8_t execute_clock(model *m) {
     case ACCESS:
         if (q->asks && m->ports[PORT_SEQUENCER].granted) {
             q->asks = false;
-            q->finishes = kind == K_WRITE;
+            q->late = kind == K_WRITE; /* told a cycle later */
         } else if (q->asks) return BANK_WAIT;
         else if (m->ports[PORT_SEQUENCER].taken) q->late = true;
         else if (!q->finishes) return FILL;

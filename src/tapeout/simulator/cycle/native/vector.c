@@ -87,7 +87,7 @@ void vector_start(model *m, const command *c) {
     x->waits = true;
 }
 
-bool vector_ready(const model *m) { return !m->vector->waits || m->vector->starts; }
+bool vector_ready(const model *m) { return !m->vector->waits; }
 
 bool vector_rests(const model *m) { return !m->vector->executing && !m->vector->waits && !m->vector->taken; }
 
