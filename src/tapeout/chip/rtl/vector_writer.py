@@ -156,8 +156,11 @@ class VectorWriter(Block):
         m.d.comb += tail_left.eq(n - Cat(Const(0, 1), half))
         beat_ends = takes & (odd | ~split)
         rotates = x.rope & ~in_tail
-        row_ends = Signal()
-        m.d.comb += row_ends.eq(beat_ends & ~more & (~rotates | ~tail_left.any()))
+        row_ends, closes = Signal(), Signal()
+        m.d.comb += [
+            closes.eq((odd | ~split) & ~more & (~rotates | ~tail_left.any())),  # the write on offer ends its row
+            row_ends.eq(takes & closes),
+        ]
         last_row = rows == 1
         stride = Mux(
             quantise, Mux(x.fp4, BLOCK // 2, BLOCK) * self.groups, Mux(x.narrow, 2 * lanes, 4 * lanes)
@@ -207,11 +210,10 @@ class VectorWriter(Block):
                 left.eq(Mux(rope & h.any(), Mux(pairs, Cat(Const(0, 1), h), h), total)),
                 rows.eq(Mux(start, c.rows, rows - 1)),
             ]  # fmt: skip
-        scales_end = accepted & scale_full & scale_last & ~rows.any()
-        m.d.comb += [
-            self.writing.eq(writing),
-            self.ending.eq(Mux(quantise, scales_end, row_ends & last_row)),
-        ]
+        # whether it is the last, before it is known whether it is taken: the next instruction starts in that cycle
+        whole = ~scale_full & (second | ~crosses)
+        final = Mux(quantise, scale_full & scale_last & ~rows.any(), whole & closes & last_row)
+        m.d.comb += [self.writing.eq(writing), self.ending.eq(accepted & final)]
         with m.If(self.ending):
             m.d.sync += writing.eq(0)
         with m.If(start):
