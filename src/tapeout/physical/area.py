@@ -23,10 +23,9 @@ READERS, WRITERS = 9, 5
 ANSWERS = 6  # that a reading port's queue holds
 ACCUMULATOR_BITS = 32
 ACCUMULATOR_SETS = 2  # one filled while the other is drained
-QUANTISER_LANES = 32  # at most: a block of the MX formats; wider engines have several (chip/rtl/vector_codes.py)
-REDUCER_LANES = 8  # at most: elements that the reducers take a cycle (chip/rtl/vector_operands.py)
-TOPK_ENTRIES = 64  # `MOST` of chip/rtl/vector_engine.py
-TRANSPOSED = 32  # bytes of the narrowest word with a transposer (chip/rtl/transpose_array.py)
+QUANTISER_LANES = 32  # at most: a block of the MX formats
+REDUCER_LANES = 16  # at most: partial sums of the reducer
+TOPK_ENTRIES = 8
 ROUTER_PORTS, ROUTER_DEPTH = 5, 4  # of a mesh router: four neighbours and the core; flits a port holds
 
 
@@ -112,29 +111,20 @@ def edge_area(d: Designs, view: View) -> Number:
 
 
 def vector_area(d: Designs, view: View) -> Number:
-    """Cell area of one core's vector engine, mm²: lanes, their queue, quantisers, reducer, top-k, and the front:
-    fetch, operands, writer."""
-    quantisers = np.maximum(d.vector_lanes / QUANTISER_LANES, 1)
+    """Cell area of one core's vector engine, mm²: lanes, their queue, quantiser, reducer and top-k."""
     return (
         d.vector_lanes * cell_area(view, "vector_lane")
         + cell_area(view, "vector_unit", lanes=d.vector_lanes)
-        + cell_area(view, "vector_front", lanes=d.vector_lanes, word_bytes=d.scratchpad_word_bytes)
-        + quantisers * cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
+        + cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
         + cell_area(view, "reducer", lanes=np.minimum(d.vector_lanes, REDUCER_LANES))
         + cell_area(view, "topk", k=TOPK_ENTRIES)
     )
 
 
 def control_area(d: Designs, view: View) -> Number:
-    """Cell area of one core's sequencer, load and store engines, transposer, memory port, host interface and
-    counters, mm²."""
+    """Cell area of one core's sequencer, load and store engines, memory port, host interface and counters, mm²."""
     shape = {"port_bytes": d.port_bytes, "word_bytes": d.scratchpad_word_bytes, "outstanding": d.outstanding}
-    turns = d.scratchpad_word_bytes >= TRANSPOSED
-    moving = (
-        cell_area(view, "dma_load", **shape)
-        + cell_area(view, "dma_store", **shape)
-        + turns * cell_area(view, "transpose_array", word_bytes=d.scratchpad_word_bytes)
-    )
+    moving = cell_area(view, "dma_load", **shape) + cell_area(view, "dma_store", **shape)
     port = cell_area(view, "memory_port", port_bytes=d.port_bytes)
     sequencer = cell_area(view, "sequencer", port_bytes=d.port_bytes)
     return moving + port + sequencer + cell_area(view, "host") + cell_area(view, "counters")

@@ -71,31 +71,13 @@ def _scratchpad(*, banks: Any, word_bytes: Any, readers: Any, writers: Any, queu
     }
 
 
-def _vector_front(*, lanes: Any, word_bytes: Any) -> dict[str, Any]:
-    """Operands are shifted from where they lie in a port's word to the lanes, results back; each lane chooses
-    between operands and keeps some; the rest walks over rows."""
-    port = np.maximum(4 * lanes, word_bytes)
-    return {"lane": lanes, "shift": lanes * np.log2(port), "port_byte": port, "fixed": 1}
-
-
-def _dma_load(*, port_bytes: Any, word_bytes: Any, outstanding: Any) -> dict[str, Any]:
-    """Out of a word of the port and into one of the scratchpad: both shifts go with bytes times their steps. Words of
-    the scratchpad are merged and wait for their write; the queue of pieces goes with those in flight."""
+def _dma(*, port_bytes: Any, word_bytes: Any, outstanding: Any) -> dict[str, Any]:
+    """Alignment goes with bytes times the steps of the shift; the queue of requests with those in flight."""
+    wide = np.maximum(port_bytes, word_bytes)
     return {
-        "take": np.minimum(port_bytes, word_bytes) * np.log2(port_bytes),
-        "place": word_bytes * np.log2(word_bytes),
-        "word_byte": word_bytes,
-        "request": outstanding,
-        "fixed": 1,
-    }
-
-
-def _dma_store(*, port_bytes: Any, word_bytes: Any, outstanding: Any) -> dict[str, Any]:
-    """Out of a word of the scratchpad and into one of the port; a queue of ends of commands."""
-    return {
-        "take": np.minimum(port_bytes, word_bytes) * np.log2(word_bytes),
-        "place": port_bytes * np.log2(port_bytes),
+        "shift": wide * np.log2(wide),
         "port_byte": port_bytes,
+        "word_byte": word_bytes,
         "request": outstanding,
         "fixed": 1,
     }
@@ -129,15 +111,13 @@ TERMS: dict[str, Terms] = {
     "quantiser": _per("lanes", "lane"),
     "reducer": _per("lanes", "lane"),
     "topk": _per("k", "entry"),
-    "vector_front": _vector_front,
     "secded_encode": _one,
     "secded_decode": _one,
     "scratchpad_bank": _per("word_bytes", "byte"),
     "scratchpad": _scratchpad,
     "fifo": _fifo,
-    "dma_load": _dma_load,
-    "dma_store": _dma_store,
-    "transpose_array": _per("word_bytes", "byte"),
+    "dma_load": _dma,
+    "dma_store": _dma,
     "memory_port": _per("port_bytes", "byte"),
     "sequencer": _per("port_bytes", "byte"),
     "host": _one,
