@@ -17,7 +17,9 @@ pytestmark = pytest.mark.verilator
 PRESSURE = [(1.0, 1.0), (0.3, 0.9), (0.9, 0.3), (0.5, 0.5)]
 
 
-@pytest.mark.parametrize("block", [Fifo(9, 5), Fifo(9, 2), HeadFifo(9, 5), HeadFifo(9, 2), Skid(9)], ids=lambda b: b.module_name)
+@pytest.mark.parametrize(
+    "block", [Fifo(9, 5), Fifo(9, 2), HeadFifo(9, 5), HeadFifo(9, 2), Skid(9)], ids=lambda b: b.module_name
+)
 def test_what_goes_in_comes_out(block: Block) -> None:
     sim = simulate(block)
     data = np.random.default_rng(0).integers(0, 512, 4000)

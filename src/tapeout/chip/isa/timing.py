@@ -27,7 +27,7 @@ MATRIX_LOOP = 4  # cycles of the FP32 addition (the block's LOOP)
 # Vector engine (`rtl.vector_engine`): VECTOR_START from the queue to the first operand's request, which a command that
 # waits for the one before has behind it; the others from that request to the token, less a cycle per pass.
 VECTOR_START = 2
-VECTOR_LEAST = 2  # of any command behind another: it is taken once the one before has left the register for the next
+VECTOR_LEAST = 2  # of any command behind another: the register for the next has to be free first
 VECTOR_READ = 4  # of it, the wait for the first answer
 VECTOR_QUICK = 8  # neither adder, multiplier nor functions
 VECTOR_ADD = 11

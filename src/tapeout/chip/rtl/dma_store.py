@@ -39,7 +39,8 @@ class DmaStore(DmaEngine):
                 "refused": In(1),
             },
         )  # fmt: skip
-        self.ends = queue_of(2, outstanding)  # of writes not yet acknowledged: ends a command; was a write at all
+        # of writes not yet acknowledged: ends a command; was a write at all
+        self.ends = queue_of(2, outstanding)
 
     def placed(self) -> Iterable[Block]:
         return (*super().placed(), self.ends)

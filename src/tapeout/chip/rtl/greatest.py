@@ -1,4 +1,5 @@
-"""The largest of a row: a register, a tree of comparisons with a register after each, and the largest so far. A beat per cycle.
+"""The largest of a row: a register, a tree of comparisons with a register after each, and the largest so far. A beat
+per cycle.
 
 NaN if any is; −0 below +0; −∞ of no element. The order of the comparisons does not matter to the result.
 """
@@ -13,8 +14,8 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.rtl.block import Block, delay, place
-from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.fp32_add import CANONICAL_NAN
+from tapeout.chip.rtl.head_fifo import HeadFifo
 
 NEGATIVE_INFINITY = 0xFF800000
 

@@ -54,7 +54,9 @@ class HeadFifo(Fifo):
             m.d.sync += write.eq(Mux(write == behind - 1, 0, write + 1))
         with m.If(pop & more):
             m.d.sync += read.eq(Mux(read == behind - 1, 0, read + 1))
-        m.d.sync += self.level.eq(Mux(pop, self.level + push - 1, self.level + push))  # `o.ready` may come late
+        m.d.sync += self.level.eq(
+            Mux(pop, self.level + push - 1, self.level + push)
+        )  # `o.ready` may come late
         return m
 
 

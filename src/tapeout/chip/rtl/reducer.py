@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from tapeout.chip.rtl import fp32_add
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, delay, place, register
-from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.fp32_add import Fp32Add
+from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.numerics import fp32, vector
 from tapeout.numerics.vector import PARTIALS
 

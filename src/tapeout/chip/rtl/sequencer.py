@@ -141,7 +141,9 @@ class Sequencer(Block):
         state, fetching = Signal(State), Signal(Fetching)
         # fetched next; of the word that waits, and after that one
         pc = Signal(PC_BITS)
-        next_at, next_following = (Signal(PC_BITS, name=n, reset_less=True) for n in ("next_at", "next_following"))
+        next_at, next_following = (
+            Signal(PC_BITS, name=n, reset_less=True) for n in ("next_at", "next_following")
+        )
         self.following = Signal(PC_BITS, reset_less=True)
         waiting_word, has_word = Signal(WORD_BITS + 1, reset_less=True), Signal()  # with memory's error
         word = Signal(WORD_BITS, reset_less=True)
@@ -336,7 +338,11 @@ class Sequencer(Block):
             m.d.sync += [state.eq(State.MULTIPLY), left.eq(steps), late.eq(0), rest.eq(b)]
         with m.If(state == State.MULTIPLY):
             # from the highest digit down, so that only the product moves
-            m.d.sync += [rest.eq(rest << digit), left.eq(left - 1), part.eq(a * rest[REGISTER_BITS - digit :])]
+            m.d.sync += [
+                rest.eq(rest << digit),
+                left.eq(left - 1),
+                part.eq(a * rest[REGISTER_BITS - digit :]),
+            ]
             with m.If(left < steps):
                 m.d.sync += late.eq((late << digit) + part)
             m.d.sync += has_late.eq(left == 0)
@@ -349,7 +355,8 @@ class Sequencer(Block):
         self.starts, self.ends = ([Signal(PC_BITS, name=f"{n}{i}", reset_less=True) for i in range(LOOP_DEPTH)]
                                   for n in ("loop_start", "loop_end"))  # fmt: skip
         self.lefts = [Signal(REGISTER_BITS, name=f"loop_left{i}", reset_less=True) for i in range(LOOP_DEPTH)]
-        self.lasts = [Signal(name=f"loop_last{i}", reset_less=True) for i in range(LOOP_DEPTH)]  # one round is left
+        # one round is left
+        self.lasts = [Signal(name=f"loop_last{i}", reset_less=True) for i in range(LOOP_DEPTH)]
         self.depth = depth = Signal(range(LOOP_DEPTH + 1))
         with m.If(self.start):
             m.d.sync += depth.eq(0)
@@ -390,7 +397,8 @@ class Sequencer(Block):
         """The innermost loop's say about the next pc."""
         top = self.depth - 1
         fewer = [
-            ~increment(m, ~left, Const(1, 1), f"fewer{i}")[:REGISTER_BITS] for i, left in enumerate(self.lefts)
+            ~increment(m, ~left, Const(1, 1), f"fewer{i}")[:REGISTER_BITS]
+            for i, left in enumerate(self.lefts)
         ]
         start, end, last = (Array(x)[top[:3]] for x in (self.starts, self.ends, self.lasts))
         with m.If(self.running & (fetching == Fetching.ADVANCE)):

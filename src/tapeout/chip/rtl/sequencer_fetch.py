@@ -91,7 +91,9 @@ class SequencerFetch(Block):
         m.d.comb += [
             self.request.payload.eq(Mux(waiting, offered, address)),
         ]
-        held_lines = Signal(range(lines + 1), reset_less=True)  # [low, asked); the window is full once it is all there
+        held_lines = Signal(
+            range(lines + 1), reset_less=True
+        )  # [low, asked); the window is full once it is all there
         line_at = self.port_bytes.bit_length() - 1
         stale = Signal()  # what waits was asked for before a flush
         with m.If(self.request.valid & ~self.request.ready):

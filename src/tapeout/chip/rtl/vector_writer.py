@@ -158,7 +158,9 @@ class VectorWriter(Block):
         rotates = x.rope & ~in_tail
         row_ends, closes = Signal(), Signal()
         m.d.comb += [
-            closes.eq((odd | ~split) & ~more & (~rotates | ~tail_left.any())),  # the write on offer ends its row
+            closes.eq(
+                (odd | ~split) & ~more & (~rotates | ~tail_left.any())
+            ),  # the write on offer ends its row
             row_ends.eq(takes & closes),
         ]
         last_row = rows == 1

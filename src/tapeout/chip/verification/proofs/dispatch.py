@@ -18,8 +18,8 @@ from tapeout.chip.verification.formal import Proof
 
 class DispatchProof(Proof):
     """Claims: a token is taken only where there is one, and by one taker; but for saturation and `clear`, tokens
-    after a cycle are those before, less the taken, plus those given in the cycle before; a command is offered exactly once its tokens
-    were taken, once each; and what is offered to an engine stays until it is taken."""
+    after a cycle are those before, less the taken, plus those given in the cycle before; a command is offered exactly
+    once its tokens were taken, once each; and what is offered to an engine stays until it is taken."""
 
     k, depth = 2, 4
 
