@@ -91,7 +91,9 @@ class DmaLoad(DmaEngine):
         full = (end == self.word_bytes) | took.last
         index_first = Signal()  # the scratchpad is asked for an index
         out_valid, out_ends, spare = Signal(), Signal(), Signal()
-        out, behind = (Signal(request.shape(), name=n, reset_less=True) for n in ("out", "behind"))
+        fields = request.shape().members
+        write = data.StructLayout({n: fields[n] for n in ("address", "mask", "data")})
+        out, behind = (Signal(write, name=n, reset_less=True) for n in ("out", "behind"))
         behind_valid, behind_ends = (Signal(name=n, reset_less=True) for n in ("behind_valid", "behind_ends"))
         # A write that is not taken has room for one behind it, so that nothing before hangs on the scratchpad's `ready`
         out_free = ~spare
@@ -104,10 +106,10 @@ class DmaLoad(DmaEngine):
         goes = has & ~turns & ~busy
         with m.If(has & free):
             m.d.sync += [merged.eq(now), low.eq(start)]
-        comes = Signal(request.shape())
+        comes = Signal(write)
         comes_valid, comes_ends = Signal(), Signal()
         m.d.comb += [
-            comes_valid.eq(goes & full & took.moves), comes.write.eq(1),
+            comes_valid.eq(goes & full & took.moves),
             # the end of a command is told when its last write has been taken
             comes_ends.eq(goes & took.ends),
             comes.address.eq(took.pad[word_bits:]), comes.data.eq(now),
@@ -138,14 +140,17 @@ class DmaLoad(DmaEngine):
             index_first.eq(address.index_request.valid),
             self.pad_request.valid.eq(out_valid | address.index_request.valid),
             address.index_request.ready.eq(self.pad_request.ready),
-            request.eq(out),
+            request.address.eq(out.address),
+            request.mask.eq(out.mask),
+            request.data.eq(out.data),
+            request.write.eq(~index_first),
             address.index.valid.eq(self.pad_answer.valid),
             address.index.payload.eq(self.pad_answer.payload),
             self.pad_answer.ready.eq(address.index.ready),
         ]
         with m.If(index_first):
             m.d.comb += [
-                request.address.eq(address.index_request.payload[word_bits:]), request.write.eq(0), request.mask.eq(0)
+                request.address.eq(address.index_request.payload[word_bits:]), request.mask.eq(0)
             ]  # fmt: skip
         bad: Value = self.answer.valid & self.answer.ready & self.answer.payload.error
         m.d.comb += [
