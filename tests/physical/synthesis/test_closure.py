@@ -7,7 +7,6 @@ from libraries_for_tests import kit
 
 from tapeout.chip.rtl.block import Block
 from tapeout.chip.rtl.counters import Counters
-from tapeout.chip.rtl.dma_address import DmaAddress
 from tapeout.chip.rtl.greatest import Greatest
 from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.host import Host
@@ -17,8 +16,7 @@ from tapeout.physical.synthesis.flow import synthesise
 
 PERIOD_NS = 0.8  # register to register without wires: 1 GHz with a margin for them
 BLOCKS = (
-    HeadFifo(64, 8), MemoryPort(64), Host(), Counters(), Greatest(8), VectorTake(8, 131072, 128),
-    DmaAddress(64, 131072, 128, aligned=False),
+    HeadFifo(64, 8), MemoryPort(64), Host(), Counters(), Greatest(8), VectorTake(8, 131072, 128)
 )  # fmt: skip
 
 
