@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import tapeout
 from tapeout.chip.toml import load as load_chip
 from tapeout.chip.toml import to_toml
 from tapeout.cli.app import app
-from tapeout.model import load
+from tapeout.model import demo, load
 from tapeout.report.execute import Executed, execute
 
 pytest.importorskip("tokenizers")
@@ -107,6 +108,7 @@ def test_a_chip_that_cannot_run_the_model_is_one_line(tmp_path: Path) -> None:
         (("compile", "gpt-oss-120b", "--chip", "tiny", "-o", tmp_path / "x"), "GiB of tiny"),
         (("trace", chip), "int8.toml"),
         (("trace", tmp_path), str(tmp_path)),
+        (("compile", "deepseek-v3", "--chip", "flagship", "-o", tmp_path / "x"), "GiB of flagship"),
     ):
         assert says in call(*words, code=2).stderr, words
     assert not (tmp_path / "x").exists()
@@ -129,3 +131,29 @@ def test_a_program_of_another_model_is_refused(program: Path) -> None:
     assert load("demo").name != other.model
     with pytest.raises(InputError, match="another"):
         execute("demo", "x", on="cycle", program=other)
+
+
+def test_a_program_is_run_on_the_chip_that_it_is_for(program: Path, tmp_path: Path) -> None:
+    words = ("run", "demo", "In the", "--max-tokens", 2, "--on", "isa", "--json")
+    now, then = (json.loads(call(*words, *more).stdout) for more in ((), ("--program", program)))
+    assert now["tokens"] == then["tokens"] and then["chip"] == "tiny"
+
+
+def test_a_program_that_does_not_match_is_one_line(program: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.program"
+    damaged.write_bytes(program.read_bytes()[:-64])
+    other, short = tmp_path / "other", tmp_path / "short"
+    for folder in (other, short):
+        shutil.copytree(demo.FOLDER, folder)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"rope_theta": 1234.0}))
+    weights = short / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4096])
+    for model, more, says in (
+        ("demo", ("--on", "isa", "--program", damaged), "damaged.program"),
+        ("demo", ("--program", program), "--program"),
+        ("demo", ("--on", "isa", "--program", program, "--chip", "edge"), "--chip"),
+        (other, ("--on", "isa", "--program", program), "config.json"),
+        (short, ("--on", "isa", "--program", program), "model.safetensors"),
+    ):
+        assert says in call("run", model, "x", *more, code=2).stderr, more

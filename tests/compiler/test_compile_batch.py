@@ -44,3 +44,17 @@ def test_three_sequences_of_different_lengths() -> None:
     expected = engine.step([(sequences[slot], [token]) for slot, token in new.items()])
     assert compiled.same_bits(chipped.logits(3), before) and not got[0].size
     assert [chipped.chosen(slot) for slot in new] == [int(np.argmax(x)) for x in expected]
+
+
+def test_more_sequences_than_registers() -> None:
+    """Positions and slots are read again for each use."""
+    model, checkpoint = load("demo"), Checkpoint.open(demo.FOLDER)
+    program = compiler.compile(model, chip("tiny"), prefill=[], slots=12, batches=[12], context=128)
+    chipped = compiled.session(program, checkpoint)
+    engine = Engine(model, checkpoint, program.plan, 1, schedule=program.schedule)
+    sequences = [engine.sequence() for _ in range(12)]
+    ids = np.random.default_rng(7).integers(3, 1000, 36).tolist()
+    for at in (0, 12, 24):
+        expected = engine.step([(s, [ids[at + i]]) for i, s in enumerate(sequences)])
+        got = chipped.decode({slot: ids[at + slot] for slot in range(12)})
+        assert all(compiled.same_bits(got[slot], logits) for slot, logits in enumerate(expected))

@@ -41,6 +41,10 @@ def compile(
     batch: Annotated[
         list[int] | None, typer.Option(help="sequences of an entry that decodes; repeatable")
     ] = None,
+    beyond_memory: Annotated[
+        bool,
+        typer.Option("--beyond-memory", help="a model larger than the chip's memory, for its time alone"),
+    ] = False,
     position: Annotated[int, typer.Option(help="tokens before the step of the report", min=0)] = 0,
     latency: Annotated[int, typer.Option(help="cycles of an access of memory", min=1)] = 100,
     json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout")] = False,
@@ -68,6 +72,7 @@ def compile(
         slots=slots,
         prefill=None if prefill is None else tuple(n for n in prefill if n),
         batches=tuple(batch or ()),
+        beyond_memory=beyond_memory,
     )
     seconds = time.perf_counter() - begun
     if position >= program.context:

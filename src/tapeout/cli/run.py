@@ -64,6 +64,10 @@ def run(
     window: Annotated[
         str, typer.Option(help="cycles of --waveform from the first doorbell", metavar="FROM:TO")
     ] = "0:2000",
+    program: Annotated[
+        Path | None,
+        typer.Option(help="on isa, rtl and cycle: what `tapeout compile` wrote", show_default="compiled now"),
+    ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="PROMPT is a message to the assistant (gpt-oss)")
     ] = False,
@@ -78,6 +82,10 @@ def run(
     if on not in MACHINES:
         raise InputError("--on", "", on, f"one of {', '.join(MACHINES)}")
     text = _stdin() if prompt == "-" else prompt
+    if program is not None and on == "functional":
+        raise InputError("--program", "", str(program), "--on isa, rtl or cycle with it")
+    if program is not None and chip is not None:
+        raise InputError("--chip", "", chip, "no chip with --program: it is for one")
 
     def show(piece: str) -> None:
         sys.stdout.write(piece)
@@ -85,6 +93,7 @@ def run(
 
     if on != "functional":
         from tapeout.cli.progress import Progress
+        from tapeout.compiler import Program
         from tapeout.simulator.rtl.waveform import Waveform
 
         if chat:
@@ -92,6 +101,7 @@ def run(
         with Progress("tapeout") as progress:
             executed = execute(
                 model, text, on=on, plan=plan, chip=chip or default_chip(model), max_tokens=max_tokens,
+                program=None if program is None else Program.load(program),
                 temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, latency=latency,
                 waveform=None if waveform is None else Waveform.of(waveform, window), progress=progress,
                 on_text=(lambda piece: None) if json else show,

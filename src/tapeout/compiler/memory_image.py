@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tapeout.chip.isa.layout import pack_weights
 from tapeout.compiler.memory import chunks
-from tapeout.compiler.program import Pack, Program
+from tapeout.compiler.program import Pack, Program, memory_of
 from tapeout.compiler.weights import Loader, Source
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import Tensor
@@ -47,9 +47,15 @@ class _Named:
 def image(program: Program, checkpoint: Source) -> U8:
     """Memory for `program`, uint8 [program.memory_bytes], with the weights of `checkpoint`.
 
-    Raises InputError if a tensor is not there or not as the program expects it.
+    Raises InputError if a tensor is not there or not as the program expects it, or the chip has too little memory.
     """
     check(program, checkpoint)
+    chip, room = program.chip.name, memory_of(program.chip)
+    if program.memory_bytes > room:
+        raise InputError(
+            program.model, "memory", Phrase(f"{program.memory_bytes / 2**30:.1f} GiB"),
+            f"at most {room / 2**30:.0f}, what {chip} has: this program tells times only",
+        )  # fmt: skip
     memory = np.zeros(program.memory_bytes, np.uint8)
     code = program.code.astype("<u8").view(np.uint8).reshape(-1)
     memory[program.base : program.base + len(code)] = code

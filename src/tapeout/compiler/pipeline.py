@@ -25,7 +25,7 @@ from tapeout.compiler.lower.context import Context, Step
 from tapeout.compiler.lower.entry import lower
 from tapeout.compiler.memory import Memory
 from tapeout.compiler.order import Ring, least, order
-from tapeout.compiler.program import Entry, Operator, Program, Region, as_code, identity
+from tapeout.compiler.program import Entry, Operator, Program, Region, as_code, identity, memory_of
 from tapeout.compiler.synchronise import synchronise
 from tapeout.errors import DoesNotHold, InputError, Phrase
 from tapeout.model.architecture import GroupedQueryAttention, LatentAttention, Model
@@ -77,13 +77,15 @@ def compile(
     slots: int = 1,
     prefill: Sequence[int] | None = None,
     batches: Sequence[int] = (),
+    beyond_memory: bool = False,
 ) -> Program:
     """A program that runs `model` on one core of `chip`.
 
     `context`: positions that a sequence can have (the model's, or those up to which its attention is dense).
     `slots`: sequences that can be at work. `prefill`: tokens of the entries for prompts; the largest of `PREFILL` that
-    the scratchpad holds if not given. `batches`: sequences of
-    the entries that decode several at a time. Raises InputError for what the chip cannot run, before anything runs.
+    the scratchpad holds if not given. `batches`: sequences of the entries that decode several at a time.
+    `beyond_memory`: the model may be larger than the chip's memory; the program then tells the time that a chip with so
+    much memory takes, and cannot be loaded. Raises InputError for what the chip cannot run, before anything runs.
     """
     if isinstance(plan, str) and plan not in PRESETS:
         raise InputError("--formats", "", plan, f"one of {', '.join(PRESETS)}")
@@ -104,7 +106,8 @@ def compile(
             model, chosen, g, tiles=g.tiles, chunk_bytes=min(max(g.pad_bytes // SHARE, 4096), CHUNK)
         )
         _fixed(memory, model, steps, slots, keeps)
-        _fits(memory, chip, slots, keeps.slot_bytes, positions)
+        if not beyond_memory:
+            _fits(memory, chip, slots, keeps.slot_bytes, positions)
         schedule = Schedule()
         try:
             done = [
@@ -115,7 +118,7 @@ def compile(
             if i == len(sizes) - 1:
                 raise
             continue
-        return _assemble(model, chip, chosen, schedule, memory, done, keeps, positions, slots)
+        return _assemble(model, chip, chosen, schedule, memory, done, keeps, positions, slots, beyond_memory)
     raise AssertionError("no size was tried")
 
 
@@ -180,7 +183,7 @@ def _fits(memory: Memory, chip: ChipSpec, slots: int, slot_bytes: int, context: 
 
 
 def _within(model: Model, chip: ChipSpec, need: int, cache: int, slots: int, context: int) -> None:
-    room = chip.memory.stacks * chip.memory.gibibytes_per_stack << 30
+    room = memory_of(chip)
     if need > room:
         found = f"{(need - cache) / 2**30:.1f} GiB of weights, {cache / 2**30:.1f} of cache"
         raise InputError(
@@ -260,7 +263,7 @@ def _rings(
 
 def _assemble(
     model: Model, chip: ChipSpec, plan: FormatPlan, schedule: Schedule, memory: Memory, done: list[_Lowered],
-    keeps: Kept, context: int, slots: int,
+    keeps: Kept, context: int, slots: int, beyond_memory: bool,
 ) -> Program:  # fmt: skip
     regions = memory.regions(REGIONS)
 
@@ -282,7 +285,8 @@ def _assemble(
     end = max(r.base + r.size for r in regions.values())
     size = round_up(WORD_BYTES * len(code.words) + 4096, 64)
     regions["code"] = Region(round_up(end, 4096), size)
-    _within(model, chip, regions["code"].base + size, regions["cache"].size, slots, context)
+    if not beyond_memory:
+        _within(model, chip, regions["code"].base + size, regions["cache"].size, slots, context)
     operators = list(dict.fromkeys(code.origin))
     number = {o: i for i, o in enumerate(operators)}
     report: dict[str, Any] = {

@@ -192,6 +192,11 @@ def identity(model: Model) -> str:
     return hashlib.sha256(repr(replace(model, name="")).encode()).hexdigest()
 
 
+def memory_of(chip: ChipSpec) -> int:
+    """Bytes of a chip's memory."""
+    return chip.memory.stacks * chip.memory.gibibytes_per_stack << 30
+
+
 def as_code(words: list[int]) -> NDArray[np.uint64]:
     """128-bit words as uint64 [n, 2]."""
     return np.frombuffer(binary(words), "<u8").reshape(-1, 2).astype(np.uint64)

@@ -117,3 +117,19 @@ def test_the_ports_are_those_of_the_rtl() -> None:
             m.answers for (_, p), m in zip(declared, mine, strict=True) if p.reads
         ]
     assert SequencerFetch(64).window == native.WINDOW
+
+
+@pytest.mark.parametrize("preset", ["tiny", "edge", "flagship"])
+def test_elements_of_many_rows_over_words(preset: str) -> None:
+    """Rows of one index each, whose pass of lanes would reach into the next word of the scratchpad."""
+    rows = 200
+    text = f"""
+        add rd=r1 imm=1
+        add rd=r2 imm={rows}
+        add rd=r3 imm=32
+        add rd=r4 imm=8192
+        add rd=r5 imm=32768
+        vtake a=r0 out=r4 n=r1 rows=r2 so=r3 b=r5 sb=r3
+        halt
+    """
+    assert rows < simulate(load(preset).core, assemble(text), limit=10_000).cycles < 3 * rows + 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,21 @@ class Step:
         return self.tokens * self.sequences
 
 
+class Each(Sequence[Scalar]):
+    """A number of each sequence, which `get` makes when it is asked for: there are fewer registers than numbers."""
+
+    def __init__(self, number: int, get: Callable[[int], Scalar]) -> None:
+        self.number, self.get = number, get
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, i: int) -> Scalar:  # type: ignore[override]
+        if not 0 <= i < self.number:
+            raise IndexError(i)
+        return self.get(i)
+
+
 @dataclass
 class Context:
     """One entry being lowered. `positions[i]`, `slots[i]`: the position of the first new token and the byte offset
@@ -88,9 +103,9 @@ class Context:
     slots_there: int
     caches: dict[int, Area]
     resident: bool = True
-    positions: list[Scalar] = field(default_factory=list)
-    slots: list[Scalar] = field(default_factory=list)
-    sources: list[Scalar] = field(default_factory=list)
+    positions: Sequence[Scalar] = ()
+    slots: Sequence[Scalar] = ()
+    sources: Sequence[Scalar] = ()
     count: Scalar | None = None
     tables: dict[str, Ref] = field(default_factory=dict)
 

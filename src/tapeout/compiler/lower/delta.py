@@ -10,6 +10,7 @@ A sequence that starts reads a state of zeros behind the last slot, so that noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 
@@ -170,7 +171,7 @@ class _Group:
         at = self.c.states[self.w.layer][0].at
         return Mem("cache", at + self.g * 4 * self.w.width * (self.a.convolution - 1), slot)
 
-    def _state(self, job: int, slots: list[Scalar]) -> tuple[Mem, int]:
+    def _state(self, job: int, slots: Sequence[Scalar]) -> tuple[Mem, int]:
         """Where the pieces of a job lie, one after another, and their bytes."""
         i, part = self.jobs[job]
         j, p = part[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.host import LOGITS
-from tapeout.compiler.ir import Area, Mem, Ref
+from tapeout.compiler.ir import Area, Mem, Ref, Scalar
 from tapeout.compiler.lower.choice import Choice, pieces
-from tapeout.compiler.lower.context import Context, Floats, Rows, each, quantise
+from tapeout.compiler.lower.context import Context, Each, Floats, Rows, each, quantise
 from tapeout.compiler.lower.delta import linear
 from tapeout.compiler.lower.experts import mixture
 from tapeout.compiler.lower.feed_forward import dense
@@ -26,6 +26,7 @@ from tapeout.model.architecture import (
 )
 from tapeout.numerics.formats import SCALE_BIAS
 
+HELD = 3  # sequences whose positions and slots stay in registers
 INDICES = 64  # of the table of small numbers: the most experts, or groups of them, that a token takes
 
 
@@ -102,9 +103,16 @@ def _start(c: Context) -> None:
     half = 4 * round_up(step.sequences, 16)
     b.load(table, Mem("positions"), 4 * step.sequences)
     b.load(table + half, Mem("slots"), 4 * step.sequences)
-    for i in range(step.sequences):
-        c.positions.append(b.read(table + 4 * i, 64))
-        c.slots.append(b.scalar("mul", b.read(table + half + 4 * i, 0), c.kept.slot_bytes))
+
+    def position(i: int) -> Scalar:
+        return b.read(table + 4 * i, 64)
+
+    def slot(i: int) -> Scalar:
+        return b.scalar("mul", b.read(table + half + 4 * i, 0), c.kept.slot_bytes)
+
+    c.positions, c.slots = Each(step.sequences, position), Each(step.sequences, slot)
+    if step.sequences <= HELD:
+        c.positions, c.slots = list(c.positions), list(c.slots)
     _sources(c)
 
 
@@ -113,9 +121,15 @@ def _sources(c: Context) -> None:
     if not c.kept.state_bytes:
         return
     b, zeros = c.builder, c.slots_there * c.kept.slot_bytes
-    for position, slot in zip(c.positions, c.slots, strict=True):
+
+    def source(i: int) -> Scalar:
+        slot = c.slots[i]
         away = b.scalar("sub", b.constant(zeros), slot)
-        c.sources.append(b.scalar("add", slot, b.scalar("mul", b.scalar("equal", position, 0), away)))
+        return b.scalar("add", slot, b.scalar("mul", b.scalar("equal", c.positions[i], 0), away))
+
+    c.sources = Each(c.step.sequences, source)
+    if c.step.sequences <= HELD:
+        c.sources = list(c.sources)
 
 
 def _embed(c: Context) -> Floats:

@@ -69,7 +69,8 @@ class Served:
         plan = PRESETS[settings.plan]
         chip = chip_of(
             model, str(settings.chip), plan, settings.max_sequences, settings.max_step_tokens,
-            settings.prefix_caching,
+            # a state is that of all its tokens: an earlier one has no prefix of it to give
+            settings.prefix_caching and not any(layer.attention.state_elements for layer in model.layers),
         )  # fmt: skip
         tokenizer = Tokenizer(folder)
         template, tokens = _template(folder)
@@ -90,8 +91,8 @@ class Served:
     def kv_blocks(self, gigabytes: float, block_tokens: int) -> int:
         """KV blocks that so much memory of this machine holds, as the backend keeps them."""
         probe = self.backend.sequence()
-        per_token = sum(c.nbytes / max(c.keys.scales.shape[1], 1) for c in probe.caches)
-        return int(gigabytes * 2**30 / (per_token * block_tokens * CAPACITY_FACTOR))
+        per_token = sum(c.token_bytes for c in probe.caches)
+        return int(gigabytes * 2**30 / (max(per_token, 1) * block_tokens * CAPACITY_FACTOR))
 
     def encode(self, text: str, special_tokens: bool = True) -> list[int]:
         """Tokens of a prompt of /v1/completions."""

@@ -33,6 +33,11 @@ class LayerCache:
         self.length = min(self.length, length)
 
     @property
+    def token_bytes(self) -> float:
+        """Bytes that a token takes."""
+        return self.nbytes / self.keys.scales.shape[1]
+
+    @property
     def nbytes(self) -> int:
         """Bytes held, for capacity not yet used too."""
         return self.keys.nbytes + self.values.nbytes

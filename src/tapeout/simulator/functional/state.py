@@ -30,6 +30,11 @@ class StateCache:
         self.state[:], self.before[:], self.length = 0, 0, 0
 
     @property
+    def token_bytes(self) -> float:
+        """Bytes that a token takes: none, the state does not grow."""
+        return 0.0
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self.state.nbytes + self.before.nbytes

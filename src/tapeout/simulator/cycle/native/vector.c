@@ -225,7 +225,7 @@ static void operands_clock(model *m, struct vector *x) {
     m->totals->vector_beats++;
     int64_t each = p->single ? 1 : at_most(REDUCED, m->s.vector_lanes);
     if (d->fire && (p->single || reduces(p))) x->part += each;
-    if (p->kind == V_TAKE) {
+    if (p->kind == V_TAKE && d->fire) { /* half of operands over two words makes nothing */
         if (x->part % m->s.vector_lanes == 0 || (d->last && x->consume)) result_at(m, x, m->now + latency);
     }
     if (!x->consume) return;
