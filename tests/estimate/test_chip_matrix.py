@@ -93,7 +93,9 @@ def test_usual_products_share_as_well_as_the_best_split() -> None:
     for _ in range(400):
         rows, columns, cores = (int(rng.choice(x)) for x in ([4, 16], [4, 16], [2, 5, 9]))
         m, n, k = int(rng.integers(1, 200)), int(rng.integers(64, 3000)), int(rng.integers(64, 3000))
-        d = design(rows=rows, columns=columns, cores=cores, scratchpad_bytes_per_cycle=1e9)
+        d = design(
+            rows=rows, columns=columns, cores=cores, scratchpad_bytes_per_cycle=1e9, scratchpad_bytes=1e12
+        )
         ratios.append(
             product_cycles(d, 1, 1, m, n, k, 1, INT8)[0] / best_of_all(rows, columns, cores, m, n, k)
         )
@@ -102,12 +104,13 @@ def test_usual_products_share_as_well_as_the_best_split() -> None:
 
 
 def test_a_large_product_reaches_the_peak() -> None:
-    d = design(rows=8, scratchpad_bytes_per_cycle=1e9)
+    d = design(rows=8, scratchpad_bytes_per_cycle=1e9, scratchpad_bytes=1e12)
     cycles, _ = product_cycles(d, 1, 1, 4096, 4096, 4096, 1, INT8)
     assert cycles == pytest.approx(4096 * 4096 * 4096 / (8 * 16 * 32 * 64), rel=1e-4)
     half = product_cycles(d, 1, 2, 4096, 4096, 4096, 1, block_bytes_of("mxfp4"))[0]
     assert half == pytest.approx(cycles / 2, rel=1e-4)
-    tall = product_cycles(design(scratchpad_bytes_per_cycle=1e9), 1, 1, 4096, 4096, 4096, 1, INT8)[0]
+    large = design(scratchpad_bytes_per_cycle=1e9, scratchpad_bytes=1e12)
+    tall = product_cycles(large, 1, 1, 4096, 4096, 4096, 1, INT8)[0]
     assert tall == pytest.approx(cycles / 2, rel=1e-4)  # twice the rows, with as many accumulators
     assert overhead_cycles(d) < 0.01 * cycles
 
@@ -133,3 +136,16 @@ def test_designs_and_points_broadcast() -> None:
     cycles, _ = product_cycles(d, 1, 1, np.array([1, 7, 100]), 512, 2880, 1, 33.0)
     assert np.shape(cycles) == (2, 3)
     assert cycles[1, 2] == product_cycles(design(), 1, 1, 100, 512, 2880, 1, 33.0)[0]
+
+
+def test_commands_leave_loads_of_weights_their_part_of_the_scratchpad() -> None:
+    # 16 words of 32 blocks for 16 columns are 264 KiB: as many rows as words need a scratchpad of ten times that.
+    small, large = (
+        design(cores=1, scratchpad_bytes=x, scratchpad_bytes_per_cycle=1e9) for x in (2**21, 2**22)
+    )
+    slow, fast = (product_cycles(d, 1, 1, 16, 4096, 4096, 1, INT8)[0] for d in (small, large))
+    assert fast == 16 * 16 * 128 and 1.2 * fast < slow < 1.5 * fast
+    # Several groups of rows: weights stay for all of them, or come again for each through the port.
+    many = product_cycles(large, 1, 1, 64, 4096, 4096, 1, INT8, 1e9)[0]
+    assert many == pytest.approx(4 * fast)
+    assert product_cycles(large, 1, 1, 64, 4096, 4096, 1, INT8, 128)[0] > 1.5 * many

@@ -135,6 +135,8 @@ def _print(result: DesignResult, folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from tapeout.report.design_simulated import line as told
+
     chip, engine, o = result.chip, result.chip.core.matrix, result.operation
     console = Console()
     console.width = max(console.width, 124)
@@ -194,4 +196,7 @@ def _print(result: DesignResult, folder: Path) -> None:
             figure(o.tokens_per_joule / op.tokens_per_joule, 1),
         )
     console.print(table)
+    console.print("[bold]in the cycle simulator[/bold]", highlight=False)
+    for c in result.confirmations:
+        console.print("  " + told(c), highlight=False, markup=False, soft_wrap=True)
     typer.echo(f"report: {folder / 'report.html'}")

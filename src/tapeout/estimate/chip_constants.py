@@ -13,6 +13,9 @@ INSTRUCTION_CYCLES = 12
 # The rest of this group: tapeout.chip.isa.timing, which tests hold equal to the RTL.
 # Weights come in chunks (tapeout.compiler): of a command, at least and at most so many bytes.
 CHUNK_BYTES, CHUNK_MOST = 4608.0, 98304.0
+# A load has whole groups of so many blocks of the contraction, and at most this part of the scratchpad; weights that
+# several row tiles meet at most that one (simulator.cycle.share).
+LOAD_BLOCKS, WEIGHTS_PART, GROUPS_PART = 32, 10, 8
 VECTOR_REDUCED = float(
     timing.VECTOR_REDUCED
 )  # elements that a sum or a maximum takes a cycle, whatever the lanes
@@ -26,6 +29,9 @@ NORM_INSTRUCTIONS = 8  # one after the other: square, sum, mean, epsilon, root, 
 # Attention goes tile by tile (numerics.attention), its instructions one after another (compiler.lower.attention).
 ATTENTION_TILE = 128
 ATTENTION_HEADS = 8.0  # of keys, at most, that a core takes at once
+# Queries of several tokens go so many rows at a time that their scores have this part of the scratchpad, within these
+# bounds; keys and values are loaded again for each.
+SCORES_PART, ATTENTION_ROWS, FEW_ROWS = 8, 128, 64
 # The next three are fitted to the cycle simulator (benchmarks/estimate_vs_cycle.py): instructions of a tile that
 # nothing hides, beside two for each 32 channels of values; values load beside the scores; passes over short rows.
 SOFTMAX_INSTRUCTIONS, ATTENTION_LOAD, ATTENTION_VECTOR = 12, 0.84, 1.2

@@ -12,15 +12,20 @@ draining the partial sums takes no longer.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tapeout.chip.isa.geometry import LEAST_TILES
 from tapeout.estimate.chip_constants import (
     CORE_SYNC_CYCLES,
+    GROUPS_PART,
     INSTRUCTION_CYCLES,
     INTERLEAVE,
+    LOAD_BLOCKS,
     MATRIX_PIPELINE_CYCLES,
     NOC_CYCLES_PER_HOP,
+    WEIGHTS_PART,
 )
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.workload.formats import bytes_of
@@ -34,6 +39,73 @@ def tiles_of(rows: Number) -> Number:
     return np.maximum(LEAST_TILES, 2.0 ** np.ceil(np.log2(rows)))
 
 
+def most_words(d: DesignArrays, ways: Number, blocks: Number, block_bytes: float, part: float) -> Number:
+    """Words of a command: no more than there are accumulators, nor than leave the load of `blocks` blocks of them its
+    part of the scratchpad."""
+    load = blocks * d.columns * ways * block_bytes
+    return np.minimum(tiles_of(d.rows), np.maximum(np.floor(d.scratchpad_bytes / part / load), 1.0))
+
+
+class Split(NamedTuple):
+    """How the cores share `products` products (row tiles counted each), in words of columns × ways outputs.
+
+    `height`: rows of a command, `least`: cycles of a step of it at the least. `words`: of a product, `all_words` of
+    all. `blocks`: cycles of a word, of which each of `shared` cores takes its part of the contraction. A core takes
+    words in whole commands, the busiest `commands` of `command_words` each, none of more than `most`: fewer words
+    than keep it busy while the rows load take as long.
+    """
+
+    products: Number
+    row_tiles: Number
+    height: Number
+    least: Number
+    words: Number
+    all_words: Number
+    blocks: Number
+    shared: Number
+    commands: Number
+    command_words: Number
+    most: Number
+
+
+def split(
+    d: DesignArrays,
+    rate: Number,
+    ways: Number,
+    m: Number,
+    n: Number,
+    k: Number,
+    products: Number,
+    block_bytes: float,
+    together: bool = False,
+) -> Split:
+    """How products m × k by k × n are shared. Operands as those of `product_cycles`. `together`: a core's row tiles
+    meet weights that are loaded once for all of them, along the whole contraction, because their sums have to leave
+    the accumulators; otherwise weights come in parts of the contraction, for one row tile."""
+    row_tiles = np.ceil(m / d.rows)
+    height = np.minimum(m, d.rows)
+    least = np.maximum(height, INTERLEAVE / np.maximum(np.floor(d.rows / m), 1.0))  # cycles of a step
+    words = np.ceil(n / (d.columns * ways))
+    blocks = np.ceil(k / BLOCK) / rate
+    if together:
+        most = most_words(d, ways, blocks, block_bytes, GROUPS_PART)
+    else:
+        most = most_words(d, ways, np.minimum(blocks, LOAD_BLOCKS), block_bytes, WEIGHTS_PART)
+    dealt = np.minimum(least, most)  # words that a core takes at least
+    products = row_tiles * products
+    # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
+    # long as the steps take, nor than there are blocks.
+    all_words = products * words
+    drain = np.sqrt(blocks * (least / height) * d.cores / all_words)
+    shared = np.minimum(d.cores / np.ceil(all_words / dealt), drain)
+    shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
+    parts = np.maximum(np.floor(words / dealt), np.ceil(words / most))
+    commands = np.ceil(products * parts * shared / d.cores * (1 - 1e-5))
+    return Split(
+        products, row_tiles, height, least, words, all_words, blocks, shared, commands, words / parts, most
+    )
+
+
 def product_cycles(
     d: DesignArrays,
     rate: Number,
@@ -43,47 +115,47 @@ def product_cycles(
     k: Number,
     products: Number,
     block_bytes: float,
+    port: Number | None = None,
 ) -> tuple[Number, Number]:
     """Cycles for `products` products m × k by k × n spread over all cores, and the row tiles of each.
 
     `rate`: blocks a unit takes per cycle for each of the `ways` outputs it works on at once. `block_bytes`:
-    bytes of a block of weights in the scratchpad, which has to deliver them: each once per row tile.
+    bytes of a block of weights in the scratchpad, which has to deliver them: each once per row tile. `port`: bytes a
+    core's port brings in a cycle, if weights come through it.
     """
-    row_tiles = np.ceil(m / d.rows)
-    height = np.minimum(m, d.rows)
-    least = np.maximum(height, INTERLEAVE / np.maximum(np.floor(d.rows / m), 1.0))  # cycles of a step
-    words = np.ceil(n / (d.columns * ways))
-    # The accumulators hold so many words of a command: a longer row of outputs is several commands.
-    most = tiles_of(d.rows)
-    commands = np.floor(words / most)
-    left = words - commands * most
+    p = split(d, rate, ways, m, n, k, products, block_bytes)
+    cycles = _cycles(d, p, rate, ways, block_bytes)
+    if port is None or not np.any(p.row_tiles > 1):
+        return cycles, p.row_tiles
+    # A core's row tiles one by one, weights loaded again for each, or all with weights that stay for them.
+    brought = (
+        p.commands * p.command_words * np.ceil(p.blocks / p.shared) * d.columns * ways * block_bytes / port
+    )
+    both = split(d, rate, ways, m, n, k, products, block_bytes, True)
+    other = _cycles(d, both, rate, ways, block_bytes)
+    return np.where(p.row_tiles > 1, np.minimum(np.maximum(cycles, brought), other), cycles), p.row_tiles
+
+
+def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: float) -> Number:
+    """Of the matrix engine of the busiest core."""
     # Rows load beside the beats, and wait for the banks that those take.
     beat = np.maximum(
         d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
     )
     word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks  # holds the codes of several steps
-    beat = np.minimum(beat, 1.0) * (height > 1) * np.minimum(2 * BLOCK / word, 1.0)
-    step = commands * np.maximum(least + beat * most, most)
-    step = step + np.maximum(left, least + beat * left) * (left > 0)
-    dealt = np.minimum(least, most)  # words that a core takes at least
-    products = row_tiles * products
-    blocks = np.ceil(k / BLOCK) / rate
-    # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
-    # long as the steps take, nor than there are blocks.
-    all_words = products * words
-    drain = np.sqrt(blocks * (least / height) * d.cores / all_words)
-    shared = np.minimum(d.cores / np.ceil(all_words / dealt), drain)
-    shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
-    held = np.ceil(all_words * shared / d.cores)  # words of a core
-    busy = np.maximum(np.ceil(products * step * shared / d.cores * (1 - 1e-5)), least)
-    # A core takes words in whole commands: fewer than keep it busy while the rows load take as long.
-    parts = np.maximum(np.floor(words / dealt), np.ceil(words / most))
-    whole = np.ceil(products * parts * shared / d.cores * (1 - 1e-5))
-    busy = np.maximum(busy, whole * np.maximum(words / parts, least))
+    beat = np.minimum(beat, 1.0) * (p.height > 1) * np.minimum(2 * BLOCK / word, 1.0)
+    # The accumulators hold so many words of a command: a longer row of outputs is several commands.
+    whole = np.floor(p.words / p.most)
+    left = p.words - whole * p.most
+    step = whole * np.maximum(p.least + beat * p.most, p.most)
+    step = step + np.maximum(left, p.least + beat * left) * (left > 0)
+    held = np.ceil(p.all_words * p.shared / d.cores)  # words of a core
+    busy = np.maximum(np.ceil(p.products * step * p.shared / d.cores * (1 - 1e-5)), p.least)
+    busy = np.maximum(busy, p.commands * np.maximum(p.command_words, p.least))
     # The scratchpad feeds every column each cycle, and a row.
     fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)
-    return np.maximum(busy * np.ceil(blocks / shared) * stall, held * height), row_tiles
+    return np.maximum(busy * np.ceil(p.blocks / p.shared) * stall, held * p.height)
 
 
 def overhead_cycles(d: DesignArrays) -> Number:

@@ -32,13 +32,18 @@ class Flow:
     @staticmethod
     def of(d: DesignArrays) -> Flow:
         """The limits of design `d`."""
+        # A request brings what a word of the scratchpad takes; more of a port's width is read and thrown away.
+        word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
+        used = np.minimum(word / d.port_bytes, 1.0)
         # A port moves its width each cycle, if enough requests (of its width each) are in flight to cover the latency.
         flight = d.outstanding * d.port_bytes / d.memory_latency_s
-        port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight)
+        port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight) * used
         # Memory controllers sit along two sides of the mesh: its rows carry what goes beyond the first column.
         side = np.sqrt(d.cores)
         entry = 2 * side * d.noc_bytes * d.clock_hz / np.maximum(1 - 2 / side, 1e-9)
-        bandwidth = np.minimum(np.minimum(d.memory_bandwidth * d.memory_sustained, entry), d.cores * port)
+        bandwidth = np.minimum(
+            np.minimum(d.memory_bandwidth * d.memory_sustained * used, entry), d.cores * port
+        )
         half, kept = d.cores * d.scratchpad_bytes / 2, d.cores * d.scratchpad_bytes * KEPT
         return Flow(
             bandwidth=bandwidth,
@@ -72,10 +77,10 @@ class Flow:
         again = np.minimum(groups * s.stream_bytes, parts * s.input_bytes)
         return once + spills * (s.held_bytes + again)
 
-    def port_seconds(self, s: Stage, row_tiles: Number) -> tuple[Number, Number, Number]:
+    def port_seconds(self, s: Stage, row_tiles: Number) -> tuple[Number, Number, Number, Number]:
         """Seconds the busiest core's port needs for its part of the stream, of the inputs and of the partial
-        sums it gathers; seconds to fill the rows of its engine with their first inputs; and the bytes that all
-        ports together take beyond one copy of the stream: copies of it, inputs and partial sums.
+        sums it gathers; seconds to fill the rows of its engine with their first inputs; the bytes that all
+        ports together take beyond one copy of the stream: copies of it, inputs and partial sums; and a (below).
 
         The C cores that share a product form a grid of a (tokens) × b (contraction) × rest (outputs). A core
         takes inputs A/(ab), weights W·a/C and partial sums S·(b - 1)/C: least where the three are equal, with a
@@ -92,4 +97,4 @@ class Flow:
         moved = s.input_bytes * away / (a * b) + (s.stream_bytes * a + s.sums_bytes * (b - 1)) / together
         fill = np.minimum(s.m, self.rows) * s.row_bytes * away / b
         copied = np.maximum(moved * together - s.stream_bytes, 0)
-        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate, copied
+        return moved * (np.maximum(1 / self.cores, s.part) / self.port_rate), fill / self.port_rate, copied, a

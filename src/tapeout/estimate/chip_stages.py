@@ -22,7 +22,7 @@ from tapeout.workload.linear_attention import CHUNK
 from tapeout.workload.operators import Collective, Number, Operator
 
 _BARRIERS = ("norm.", "router.top_k", "sampling", "attention.gate", "linear.convolution", "linear.norm_gate")
-_QUANTISE_OPERATIONS = 2  # per element: block maximum, scale and round
+QUANTISE_OPERATIONS = 2  # per element: block maximum, scale and round
 
 StageKind = Literal["product", "attention", "barrier", "gather", "collective"]
 
@@ -61,6 +61,7 @@ class Stage:
     sums_root: Number = 0.0
     largest_held: float = 0.0
     reduced: Number = 0.0  # of the vector operations, those of sums and maxima over rows
+    beside: Number = 0.0  # of the vector operations, those on the result of a product
     chain: Number = 0.0  # vector instructions that wait for each other, of a barrier
     values: bool = False  # attention with values, not only scores
     absent: NDArray[np.bool_] | None = None  # points in which it does not occur; None: it occurs in all
@@ -107,7 +108,7 @@ class Stage:
 _NUMBERS = {
     "repeats", "share", "m", "n", "k", "v", "products", "macs", "vector", "stream_bytes", "input_bytes",
     "held_bytes", "write_bytes", "row_bytes", "tokens", "part", "root", "cube", "sums_root", "sums_bytes", "blocks",
-    "reduced", "chain",
+    "reduced", "chain", "beside",
 }  # fmt: skip
 
 
@@ -158,6 +159,7 @@ def _beside(stage: Stage, o: Operator) -> Stage:
     return replace(
         stage,
         vector=stage.vector + ratio * o.vector_operations,
+        beside=stage.beside + ratio * o.vector_operations,
         stream_bytes=stage.stream_bytes + ratio * o.weight_bytes,
         write_bytes=stage.write_bytes + ratio * o.kv_write_bytes,
         operators=(*stage.operators, o.name),
@@ -187,7 +189,8 @@ def _product(o: Operator, tokens: Number) -> Stage:
         v=o.v,
         products=o.products,
         macs=o.macs,
-        vector=o.vector_operations + inputs * _QUANTISE_OPERATIONS,
+        vector=o.vector_operations + inputs * QUANTISE_OPERATIONS,
+        beside=o.vector_operations,
         stream_bytes=o.weight_bytes + o.kv_read_bytes,
         input_bytes=o.input_bytes,
         held_bytes=o.input_bytes + o.output_bytes,

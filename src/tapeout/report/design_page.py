@@ -7,6 +7,7 @@ from tapeout.report.design_chip import chip_section, step_section
 from tapeout.report.design_compare import cases_section, compare_section, reasons_section, times2
 from tapeout.report.design_need import need_section
 from tapeout.report.design_search import certainty_section, search_section, sources_section
+from tapeout.report.design_simulated import simulated_section
 from tapeout.report.numbers import figures
 from tapeout.report.page import Page, Tile, tiles
 from tapeout.search.result import DesignResult
@@ -27,6 +28,7 @@ def design_page(result: DesignResult) -> str:
     need_section(page, result)
     chip_section(page, result)
     step_section(page, result)
+    simulated_section(page, result)
     compare_section(page, result)
     reasons_section(page, result)
     cases_section(page, result)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tapeout import __version__
 from tapeout.chip.toml import to_table
+from tapeout.search.confirm import Confirmation
 from tapeout.search.operation import Operation
 from tapeout.search.result import DesignResult
 
@@ -31,6 +32,7 @@ def summary(result: DesignResult) -> dict[str, Any]:
         "chip": to_table(result.chip),
         "formats": {f.name: getattr(result.formats, f.name) for f in fields(result.formats)},
         "operation": _operation(result.operation),
+        "simulated": {c.step: _confirmation(c) for c in result.confirmations},
         "ranges": {k: asdict(v) for k, v in result.ranges.items()},
         "silicon": {
             "die_mm2": result.silicon.die_mm2.value,
@@ -76,6 +78,22 @@ def summary(result: DesignResult) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _finite(whole)
     return plain
+
+
+def _confirmation(c: Confirmation) -> dict[str, Any]:
+    if c.compared is None:
+        return {"work": c.work, "missing": c.missing}
+    x = c.compared
+    return {
+        "work": c.work,
+        "estimated_s": x.estimated_s,
+        "simulated_s": x.simulated_s,
+        "difference": x.difference,
+        "others_s": x.others_s,
+        "cycles_run": x.cycles,
+        "instructions_run": x.instructions,
+        "operators": [{"name": n, "estimated_s": e, "simulated_s": s} for n, e, s in x.stages],
+    }
 
 
 def _operation(o: Operation | None) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from tapeout.physical.area import area, outline
 from tapeout.physical.cost import die_yield, unit_cost
 from tapeout.physical.power import design_activity, power
 from tapeout.physical.views import shipped
+from tapeout.search.confirm import confirm
 from tapeout.search.explore import EFFORTS, Exploration, Progress, explore
 from tapeout.search.judge import HourlyCost, Work, service_of
 from tapeout.search.operation import Operation, best_operation, frontier
@@ -194,7 +195,7 @@ def no_chip(problem: Problem, found: Exploration) -> str:
 
 
 def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) -> DesignResult:
-    """Everything about one chip: its best operation, ranges, rivals, cases, reasons."""
+    """Everything about one chip: its best operation, ranges, rivals, cases, reasons, and the cycle simulator's word."""
     scenario, objective = options.scenario, options.objective
     batches = (scenario.batch,) if scenario.batch else FINE_BATCHES
     pts = points(model, largest=LARGEST_REPLICA, batches=batches)
@@ -241,6 +242,7 @@ def examine(model: Model, spec: ChipSpec, options: Options, found: Exploration) 
         cases=cases(model, spec, scenario, formats, hourly, contenders),
         reasons_from=start.name if steps and start else "",
         reasons=steps,
+        confirmations=confirm(model, spec, scenario, formats, operation),
         exploration=found,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tapeout.chip.spec import ChipSpec
 from tapeout.model.architecture import Model
+from tapeout.search.confirm import Confirmation
 from tapeout.search.explore import Exploration
 from tapeout.search.operation import Operation
 from tapeout.search.owning import Owning
@@ -83,6 +84,7 @@ class DesignResult:
 
     `operation`: the chip at its best within the targets; `ranges`: of tokens_per_s, tokens_per_joule,
     tokens_per_dollar, watts, tpot_ms and ttft_ms there; `rivals`: accelerators at the same work and targets;
+    `confirmations`: a decode step and a prefill there, estimated and in the cycle simulator;
     `reasons`: the steps from `reasons_from` (a rival) to the chip, whose factors multiply to the whole
     advantage.
     """
@@ -104,6 +106,7 @@ class DesignResult:
     cases: tuple[Case, ...]
     reasons_from: str
     reasons: tuple[Step, ...]
+    confirmations: tuple[Confirmation, ...]
     exploration: Exploration = field(repr=False)
 
     def rival(self, name: str) -> Rival | None:

@@ -99,3 +99,14 @@ def test_the_demo_takes_the_same_time(entry: int) -> None:
 def test_a_core_that_no_rtl_is_made_of_is_refused() -> None:
     with pytest.raises(InputError, match="vector_lanes: found 24"):
         simulate(replace(TINY, vector_lanes=24), assemble("halt"))
+
+
+def test_a_choice_whose_indices_cross_a_word_ends() -> None:
+    from tapeout.simulator.cycle.share import Choice, program
+
+    edge = load("edge").core
+    few, many = (
+        simulate(edge, program(edge, [Choice("choice", 0, rows, 128, 4)]).code, base=single.BASE, limit=10**6)
+        for rows in (8, 16)
+    )
+    assert few.cycles < many.cycles < 3 * few.cycles

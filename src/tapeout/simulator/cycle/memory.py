@@ -12,6 +12,7 @@ from tapeout.errors import InputError
 from tapeout.simulator.cycle.native import Settings
 
 LATENCY = 100  # cycles; also the RTL simulation's
+REGIONS = 16
 UNIT = 1024  # the native model counts memory's time in this many parts of a cycle
 
 
@@ -23,11 +24,17 @@ class Memory:
     for reads and writes together; None: the port is the limit, a word each way a cycle. `clock_ghz`: given, memory is
     an HBM with rows that open and refreshes (`hbm.toml`) whose data pins give `bytes_per_cycle`; `latency` then is
     what controller and network add.
+
+    With `bytes_per_cycle` and no clock, for a core that shares memory with others: `regions`: number below 16 and
+    bytes per cycle of regions of 2^34 bytes where they differ from the rest, as those of what several cores
+    read together do. `slack`: cycles whose bytes the core may take later, having let others have them.
     """
 
     latency: int = LATENCY
     bytes_per_cycle: float | None = None
     clock_ghz: float | None = None
+    regions: tuple[tuple[int, float], ...] = ()
+    slack: int = 0
 
     def fill(self, s: Settings) -> None:
         """Set the fields of `s` that are memory's. Raises InputError for values that mean nothing."""
@@ -35,6 +42,15 @@ class Memory:
             raise InputError("memory", "latency", self.latency, "1 to 1,000,000 cycles")
         if self.bytes_per_cycle is not None and not 0 < self.bytes_per_cycle < 1e9:
             raise InputError("memory", "bytes_per_cycle", self.bytes_per_cycle, "a positive number")
+        for number, rate in self.regions:
+            if not 0 <= number < REGIONS or not 0 < rate < 1e9 or self.bytes_per_cycle is None:
+                raise InputError(
+                    "memory", f"regions[{number}]", rate, "a positive number, by region below 16"
+                )
+            s.region_cost[number] = max(round(UNIT * s.port_bytes / rate), 1)
+        if not 0 <= self.slack <= 1_000_000:
+            raise InputError("memory", "slack", self.slack, "0 to 1,000,000 cycles")
+        s.slack = UNIT * self.slack
         s.latency = self.latency
         if self.clock_ghz is None:
             s.cost = round(UNIT * s.port_bytes / self.bytes_per_cycle) if self.bytes_per_cycle else 0

@@ -78,6 +78,8 @@ class Settings(ctypes.Structure):
         *((n, ctypes.c_int64 * MAX_PORTS) for n in ("port_words", "port_urgent", "port_answers")),
         ("vector_kind", ctypes.c_int64 * 32),
         ("vector_latency", ctypes.c_int64 * len(TAPS)),
+        ("region_cost", ctypes.c_int64 * 16),
+        ("slack", ctypes.c_int64),
         ("plain", ctypes.c_int64),
     )
 
