@@ -41,9 +41,10 @@ def tiles_of(rows: Number) -> Number:
 
 def most_words(d: DesignArrays, ways: Number, blocks: Number, block_bytes: float, part: float) -> Number:
     """Words of a command: no more than there are accumulators, nor than leave the load of `blocks` blocks of them its
-    part of the scratchpad."""
-    load = blocks * d.columns * ways * block_bytes
-    return np.minimum(tiles_of(d.rows), np.maximum(np.floor(d.scratchpad_bytes / part / load), 1.0))
+    part of the scratchpad. A core alone has what the compiler gives it: all its accumulators."""
+    load, most = blocks * d.columns * ways * block_bytes, tiles_of(d.rows)
+    limited = np.minimum(most, np.maximum(np.floor(d.scratchpad_bytes / part / load), 1.0))
+    return np.where(np.asarray(d.cores) > 1, limited, most)
 
 
 class Split(NamedTuple):
