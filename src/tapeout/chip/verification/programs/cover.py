@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from tapeout.chip.isa.definition import REGISTER_BITS, Operands
+from tapeout.chip.isa.definition import REGISTER_BITS, Engine, Operands
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.machine import Executed
+from tapeout.chip.isa.matrix.matmul import NAMES as FORMATS
 from tapeout.chip.isa.registry import instructions
 
 ENGINES = ("SEQUENCER", "LOAD", "MATRIX", "VECTOR", "STORE")
@@ -154,6 +155,7 @@ class Coverage:
         loops += ["loop that does not fit the window", "branch taken", "branch not taken"]
         return {
             "instructions": sorted(self.names), "choices of fields": choices, "operands": corners,
+            "products": self._products(), "one behind another": self._pairs(),
             "hazards": hazards, "control": loops,
             "waiting in RTL": ["load_blocked", "matrix_blocked", "vector_blocked", "store_blocked",
                                "matrix_wants_weights", "matrix_wants_activations", "window fetched again",
@@ -168,13 +170,32 @@ class Coverage:
             return [c for c in codes if int(c) <= self.g.tiles]
         return codes
 
+    def _products(self) -> list[str]:
+        """Every mode of `matmul` with every other."""
+        if "matmul" not in self.names:
+            return []
+        splits = ("whole", "split") if self.g.rows > 1 else ("whole",)
+        formats = [n for n in FORMATS if n in self.g.formats]
+        return [
+            f"{f}, {s}, bank {b}, {k}, {d}"
+            for f, s, b, k, d in product(formats, splits, (0, 1), ("from zero", "keeps"), ("drains", "holds"))
+        ]
+
+    def _pairs(self) -> list[str]:
+        """An engine's instruction right behind another of its own."""
+        by_engine: dict[Engine, list[str]] = {}
+        for name in sorted(self.names):
+            by_engine.setdefault(instructions()[name].engine, []).append(name)
+        by_engine.pop(Engine.SEQUENCER, None)
+        return [f"{a}, {b}" for names in by_engine.values() for a, b in product(names, names)]
+
     def _has(self, *engines: str) -> bool:
         there = {instructions()[n].engine.name for n in self.names}
         return all(e in there for e in engines)
 
     def executed(self, trace: Iterable[Executed]) -> None:
         """Instructions as the executable ISA ran them."""
-        before: Executed | None = None
+        before: dict[Engine, str] = {}
         for one in trace:
             name, o = one.word.instruction.name, one.operands
             self.seen["instructions"][name] += 1
@@ -185,8 +206,12 @@ class Coverage:
                 self.seen["operands"][f"{name}: {kind}"] += 1
             if name == "branch":
                 self.seen["control"]["branch taken" if _taken(o) else "branch not taken"] += 1
-            before = one
-        del before
+            if name == "matmul":
+                self.seen["products"][_product(o)] += 1
+            engine = one.word.instruction.engine
+            if engine in before and engine != Engine.SEQUENCER:
+                self.seen["one behind another"][f"{before[engine]}, {name}"] += 1
+            before[engine] = name
 
     def lowered(self, hazards: Counter[tuple[str, str, str, str]], features: Counter[str]) -> None:
         """What `Lowering` ordered, and the shapes of its loops."""
@@ -227,6 +252,13 @@ class Coverage:
                 "counts": {n: self.seen[kind][n] for n in names},
             }  # fmt: skip
         return found
+
+
+def _product(o: Operands) -> str:
+    return (
+        f"{FORMATS[o.format]}, {'whole' if o.height == o.rows else 'split'}, bank {o.bank}, "
+        f"{'keeps' if o.keep else 'from zero'}, {'drains' if o.drain else 'holds'}"
+    )
 
 
 def _taken(o: Operands) -> bool:
