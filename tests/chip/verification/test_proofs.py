@@ -14,6 +14,7 @@ from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
 from tapeout.chip.rtl.pad_port import PadPort
+from tapeout.chip.rtl.parity import ParityCheck, ParitySend
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer_dispatch import SequencerDispatch
 from tapeout.chip.rtl.skid import Skid
@@ -25,6 +26,7 @@ from tapeout.chip.verification.mutation import variant
 from tapeout.chip.verification.proofs.arbiter import ArbiterProof
 from tapeout.chip.verification.proofs.dispatch import DispatchProof
 from tapeout.chip.verification.proofs.matrix_engine import ScoreboardProof
+from tapeout.chip.verification.proofs.parity import ParityCheckProof, ParitySendProof
 from tapeout.chip.verification.proofs.queue import FifoProof, HeadFifoProof, SkidProof
 from tapeout.chip.verification.proofs.scratchpad import ScratchpadProof
 from tapeout.chip.verification.proofs.secded import SecdedErrorsProof, SecdedLinearProof, Shifted
@@ -48,6 +50,9 @@ PROOFS: dict[str, Callable[[], Proof]] = {
     "accumulators, operand": lambda: AccumulatorProof(AccumulatorFile(2, 2), "index"),
     "activations": lambda: ActivationRowProof(ActivationRow(2)),
     "semaphores": lambda: DispatchProof(SequencerDispatch()),
+    "parity of what is sent": lambda: ParitySendProof(ParitySend(70)),
+    "parity with its word": lambda: ParityCheckProof(ParityCheck(70, late=False)),
+    "parity behind its word": lambda: ParityCheckProof(ParityCheck(70, late=True)),
     "scratchpad of 3 ports": lambda: ScratchpadProof(Scratchpad(2, 2, 8, (2, 1, 1))),
     "scratchpad of 4 ports": lambda: ScratchpadProof(Scratchpad(4, 2, 8, (4, 1, 2, 1))),
     "scratchpad with an urgent port": lambda: ScratchpadProof(
@@ -87,6 +92,8 @@ BROKEN: dict[str, Callable[[Any], Proof]] = {
     "secded_column": lambda b: SecdedLinearProof(Shifted(b.SecdedEncode(), b.SecdedDecode())),
     "secded_no_double": lambda b: SecdedErrorsProof(b.SecdedDecode()),
     "secded_miscorrects": lambda b: SecdedErrorsProof(b.SecdedDecode()),
+    "secded_check_parity": lambda b: SecdedErrorsProof(b.SecdedDecode()),
+    "parity_stale": lambda b: ParityCheckProof(b.ParityCheck(70, late=True)),
     "accumulator_zero": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "accumulator_forward": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),
     "accumulator_ways": lambda b: AccumulatorProof(b.AccumulatorFile(4, 2)),

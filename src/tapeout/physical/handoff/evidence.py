@@ -17,6 +17,7 @@ from tapeout.chip.rtl.accumulator_file import AccumulatorFile
 from tapeout.chip.rtl.activation_row import ActivationRow
 from tapeout.chip.rtl.fifo import Fifo
 from tapeout.chip.rtl.matrix_engine import MatrixEngine
+from tapeout.chip.rtl.parity import ParityCheck, ParitySend
 from tapeout.chip.rtl.scratchpad import Scratchpad
 from tapeout.chip.rtl.sequencer_dispatch import SequencerDispatch
 from tapeout.chip.rtl.weight_column import WeightColumn
@@ -25,6 +26,7 @@ from tapeout.chip.verification import formal
 from tapeout.chip.verification.formal import Proof
 from tapeout.chip.verification.proofs.dispatch import DispatchProof
 from tapeout.chip.verification.proofs.matrix_engine import ScoreboardProof
+from tapeout.chip.verification.proofs.parity import ParityCheckProof, ParitySendProof
 from tapeout.chip.verification.proofs.queue import FifoProof
 from tapeout.chip.verification.proofs.scratchpad import ScratchpadProof
 from tapeout.chip.verification.proofs.secded import SecdedErrorsProof, SecdedLinearProof
@@ -51,6 +53,10 @@ def proofs(spec: ChipSpec, modules: Sequence[str]) -> dict[str, Callable[[], Pro
         "scoreboard of the sequencer: tokens": lambda: DispatchProof(SequencerDispatch()),
         "SECDED: the code is linear": SecdedLinearProof,
         "SECDED: every single and double error": SecdedErrorsProof,
+        "parity between blocks: made as its word was taken": lambda: ParitySendProof(ParitySend(70)),
+        "parity between blocks: told if and only if it differs": lambda: ParityCheckProof(
+            ParityCheck(70, late=True)
+        ),
         "scratchpad: grants, fairness, room for answers": lambda: ScratchpadProof(
             Scratchpad(4, 2, 8, (4, 1, 2, 1))
         ),

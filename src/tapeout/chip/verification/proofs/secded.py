@@ -4,7 +4,7 @@ Solvers are slow at sums of many bits modulo 2, so the code's linearity is a cla
 
 1. `SecdedLinearProof`: for each data bit i and any word, flipping bit i flips the encoder's check bits by the
    i-th column of the code; and adding to what the decoder reads the codeword of bit i alone flips bit i of its
-   answer and changes no report. Every codeword is a sum of those, so the decoder's answer to a word with
+   answer and its parity and changes no report. Every codeword is a sum of those, so the decoder's answer to a word with
    errors is its answer to the errors alone, plus the word.
 2. `SecdedErrorsProof`: with no word but the errors, at positions of the solver's choice: none, nothing reported;
    one, corrected and reported so; two, reported so and left as they are.
@@ -39,7 +39,7 @@ class Shifted(Block):
     def _both(self, m: Module, name: str, word: Any) -> tuple[Any, Any]:
         encode, decode = place(m, f"encode{name}", self.encode), place(m, f"decode{name}", self.decode)
         m.d.comb += [encode.word.eq(word[:DATA]), decode.word.eq(word)]
-        return encode.check, Cat(decode.fixed, decode.one_wrong, decode.two_wrong)
+        return encode.check, Cat(decode.fixed, decode.one_wrong, decode.two_wrong, decode.parity)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
@@ -51,7 +51,8 @@ class Shifted(Block):
             other_check, other = self._both(m, str(i), self.word ^ codeword)
             m.d.comb += [
                 self.encodes[i].eq(other_check == check ^ Const(column, CHECK)),
-                self.decodes[i].eq(other == answer ^ Const(1 << i, DATA + 2)),
+                # every codeword of one bit of data changes its parity
+                self.decodes[i].eq(other == answer ^ Const(1 << i | 1 << (DATA + 2), DATA + 3)),
             ]
         return m
 
@@ -85,10 +86,10 @@ class SecdedErrorsProof(Proof):
         self.given(m, (self.first < self.second) & (self.second < WORD) & (self.errors <= 2))
         with m.If(self.errors == 0):
             self.given(m, dut.word == 0)
-            self.claim(m, (dut.fixed == 0) & ~dut.one_wrong & ~dut.two_wrong)
+            self.claim(m, (dut.fixed == 0) & ~dut.one_wrong & ~dut.two_wrong & ~dut.parity)
         with m.Elif(self.errors == 1):
             self.given(m, (dut.word == one) | (dut.word == two))
-            self.claim(m, (dut.fixed == 0) & dut.one_wrong & ~dut.two_wrong)
+            self.claim(m, (dut.fixed == 0) & dut.one_wrong & ~dut.two_wrong & ~dut.parity)
         with m.Else():
             self.given(m, dut.word == (one | two))
             self.claim(m, dut.two_wrong & ~dut.one_wrong & (dut.fixed == dut.word[:DATA]))
