@@ -24,6 +24,7 @@ from tapeout.numerics import fp32, vector
 from tapeout.numerics.formats import BLOCK, MXFP4, nibbles
 from tapeout.simulator.rtl.simulation import pack, simulate, unpack
 
+QUICK = "-O0"  # of the C++ compiler, for large blocks that run for little
 U32 = NDArray[np.uint32]
 Check = Callable[[np.random.Generator], int]  # returns how many results were compared; raises DoesNotHold
 
@@ -180,7 +181,7 @@ def _matrix(rng: np.random.Generator, g: Geometry, lanes: int) -> int:
                       np.moveaxis(w_scale, 3, 2).reshape(*shape, words))  # fmt: skip
         results.append(twin.drain(c))
     want = np.concatenate(results)
-    sim = simulate(e)
+    sim = simulate(e, optimise=QUICK)
     inputs = {
         "command": pack(commands, sim.ports["command__payload"][1]),
         "activations": np.concatenate(activations), "weights": np.concatenate(weights),
@@ -192,7 +193,7 @@ def _matrix(rng: np.random.Generator, g: Geometry, lanes: int) -> int:
 
 def _scratchpad(rng: np.random.Generator, pad: Scratchpad) -> int:
     """The core's own ports, each on rows of its own in all banks; those that only write are read by the first."""
-    sim = simulate(pad)
+    sim = simulate(pad, optimise=QUICK)
     sim.step(pad.depth)
     total = pad.banks * pad.depth
     both = [k for k, p in enumerate(pad.kinds) if p.reads and p.writes]
