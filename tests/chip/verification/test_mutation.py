@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import tapeout
 from tapeout.chip.verification.mutants import MUTANTS
 from tapeout.chip.verification.mutation import Mutation, patched, variant
 from tapeout.errors import InputError
@@ -45,7 +46,9 @@ def run(mutation: Mutation | None, cache: Path, *tests: str) -> subprocess.Compl
     ]
     if mutation:
         command += ["-p", "seed_bug", "--bug", mutation.name]
-    environment = dict(os.environ, PYTHONPATH=str(HERE), XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1")
+    # this very source, also where another copy is installed
+    source = os.pathsep.join([str(HERE), str(Path(tapeout.__file__).parents[1])])
+    environment = dict(os.environ, PYTHONPATH=source, XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1")
     paths = [str(BLOCK_TESTS / t) for t in tests]
     return subprocess.run(
         [*command, *paths], cwd=HERE.parents[2], env=environment, capture_output=True, text=True
