@@ -14,7 +14,9 @@ FORMS = "test_behaviour.py::test_behaviour_is_the_elaboration"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
 PROOF_OF_DISPATCH = "../verification/test_proofs.py::test_proof[semaphores]"
-PROOF_OF_WEIGHTS = "../verification/test_proofs.py::test_proof[weights mxfp4+mxint8 \\xd7 2]"  # as pytest escapes it
+PROOF_OF_WEIGHTS = (
+    "../verification/test_proofs.py::test_proof[weights mxfp4+mxint8 \\xd7 2]"  # as pytest escapes it
+)
 PROOF_OF_ROWS = "../verification/test_proofs.py::test_proof[activations]"
 
 MUTANTS = (
