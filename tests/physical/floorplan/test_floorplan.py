@@ -186,7 +186,7 @@ def test_what_cannot_be_laid_out_is_told_by_field(change: dict[str, object], fie
 def test_memory_phys_squeezed_too_far_are_refused() -> None:
     """The perimeter holds them end to end, but not once corners and their depth are taken."""
     spec = load("edge")
-    spec = replace(spec, cores=8, memory=replace(spec.memory, stacks=8), links=Links(0, 0))
+    spec = replace(spec, cores=5, memory=replace(spec.memory, stacks=8), links=Links(0, 0))
     plan = floorplan(spec)
     with pytest.raises(InputError, match=r"memory\.stacks"):
         refuse(spec, "chip.toml", plan)
