@@ -60,9 +60,9 @@ def _halves(value: Value) -> tuple[Value, Value]:
 def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shifted") -> tuple[Value, Value]:
     """(value >> amount, whether a one was shifted out), for any amount."""
     if simulating() and len(value) + (1 << len(amount)) <= NATIVE:
-        kept, back = Signal(len(value), name=name), Signal(len(value), name=f"{name}_back")
-        m.d.comb += [kept.eq(value >> amount), back.eq(kept << amount)]
-        return kept, back != value
+        whole, back = Signal(len(value), name=name), Signal(len(value), name=f"{name}_back")
+        m.d.comb += [whole.eq(value >> amount), back.eq(whole << amount)]
+        return whole, back != value
     lost: Value = Const(0, 1)
     width = len(value)
     for i in range(len(amount)):
