@@ -102,7 +102,8 @@ def moves(name: str, seed: int) -> Both:
     from core_programs import CODE, MEMORY, Program
 
     memory = np.random.default_rng(seed).integers(0, 256, MEMORY, dtype=np.uint8)
-    return both(name, Program(seed).text, memory, CODE, (4, 20, 50, 100)[seed % 4])
+    turns = variants()[name].scratchpad.word_bytes <= 128  # the programs' transposes are for such words
+    return both(name, Program(seed, turns).text, memory, CODE, (4, 20, 50, 100)[seed % 4])
 
 
 def products(name: str, seed: int) -> Both:
