@@ -79,9 +79,9 @@ class Ring:
         return min((first, *words), key=lambda at: banks.cost(buffer, at))
 
 
-def least(items: Iterable[Item], kinds: Iterable[str], banks: Banks) -> dict[str, int]:
+def least(items: Iterable[Item], kinds: Iterable[str], banks: Banks, ahead: int = 2) -> dict[str, int]:
     """Bytes with which each ring works at all: what is in use at a time, from the oldest on, and as much as the largest
-    buffer leaves unused where the ring starts again."""
+    buffer leaves unused where the ring starts again. `ahead`: so many of the largest vectors are on their way."""
     order: dict[str, list[Buffer]] = {kind: [] for kind in kinds}
     number: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
@@ -110,7 +110,7 @@ def least(items: Iterable[Item], kinds: Iterable[str], banks: Banks) -> dict[str
                 held -= sizes[head]
                 head += 1
             most = max(most, held)
-        spare = 2 if kind == VECTORS else 1  # many small ones: enough to have the next on their way
+        spare = ahead if kind == VECTORS else 1  # many small ones: enough to have the next on their way
         found[kind] = min(most + spare * max(sizes, default=0), sum(sizes)) + (1024 if kind == VECTORS else 0)
     return found
 

@@ -5,7 +5,7 @@ lower (an entry at a time) → allocate → order → synchronise → emit, with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,7 @@ SHARES = (
 )  # of the free scratchpad that experts' weights may get: the clock chooses
 TRIED = 8000  # items of an entry beyond which only the first is tried
 RESTING = 3  # work buffers may take this part of the scratchpad to keep apart what follows one another
+LEAST_TILES = 4  # of a command: fewer would wait for the adder of the accumulators
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
 CHUNK = 192 << 10  # and at most so many bytes, which hide the latency of memory many times over
 
@@ -98,28 +99,51 @@ def compile(
         beyond = "" if longest == model.context else ": beyond it attention is sparse, which is not compiled"
         raise InputError("context", "", positions, f"1 to {longest} positions{beyond}")
     sizes = [[n] for n in PREFILL] + [[]] if prefill is None else [list(prefill)]
-    for i, chunk in enumerate(sizes):
-        steps = [Step(1, 1), *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
+
+    def attempt(steps: list[Step], tiles: int) -> Program:
         capacity = round_up(positions + max(s.tokens for s in steps) + 128, 128)
         keeps = kept(model, capacity, g.pad_bytes)
-        memory = Memory(
-            model, chosen, g, tiles=g.tiles, chunk_bytes=min(max(g.pad_bytes // SHARE, 4096), CHUNK)
-        )
+        chunk = min(max(g.pad_bytes // SHARE, 4096), CHUNK) * tiles // g.tiles
+        memory = Memory(model, chosen, g, tiles=tiles, chunk_bytes=chunk)
         _fixed(memory, model, steps, slots, keeps)
         if not beyond_memory:
             _fits(memory, chip, slots, keeps.slot_bytes, positions)
         schedule = Schedule()
-        try:
-            done = [
-                _one(model, chosen, g, memory, step, capacity, schedule.tile, keeps, slots, chip)
-                for step in sorted(steps, key=lambda s: -s.rows)  # what may not fit comes first
-            ][::-1]
-        except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
-            if i == len(sizes) - 1:
-                raise
-            continue
+        done = [
+            _one(model, chosen, g, memory, step, capacity, schedule.tile, keeps, slots, chip)
+            for step in sorted(steps, key=lambda s: -s.rows)  # what may not fit comes first
+        ][::-1]
         return _assemble(model, chip, chosen, schedule, memory, done, keeps, positions, slots, beyond_memory)
+
+    tiles, single = g.tiles, [Step(1, 1)]
+    for i, chunk in enumerate(sizes):
+        steps = [*single, *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
+        while True:
+            try:
+                return attempt(steps, tiles)
+            except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
+                # commands of fewer tiles where not even one token fits; then fewer tokens
+                fewer = tiles if i else _most_tiles(tiles, lambda t: attempt(single, t), steps == single)
+                if fewer == tiles:
+                    if i == len(sizes) - 1:
+                        raise
+                    break
+                tiles = fewer
     raise AssertionError("no size was tried")
+
+
+def _most_tiles(tiles: int, attempt: Callable[[int], object], failed: bool) -> int:
+    """The most tiles of a command, at most `tiles`, with which one token fits; `tiles` itself if none do. `failed`:
+    whether those are known not to."""
+    t = tiles // 2 if failed else tiles
+    while t >= LEAST_TILES:
+        try:
+            attempt(t)
+        except (_NoRoom, DoesNotHold):
+            t //= 2
+        else:
+            return t
+    return tiles
 
 
 class _NoRoom(InputError):
@@ -242,6 +266,8 @@ def _rings(
     start = round_up(top, 64)
     room = g.pad_bytes - start
     need = least(items, kinds, banks)
+    if sum(need.values()) > room:
+        need = least(items, kinds, banks, 1)
     if sum(need.values()) > room:
         found = _NoRoom(
             where, "core.scratchpad.kibibytes",

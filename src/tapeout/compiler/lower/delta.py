@@ -26,7 +26,7 @@ from tapeout.numerics import delta as definition
 from tapeout.numerics import vector
 from tapeout.numerics.formats import BLOCK
 
-SHARE = 8  # states that are worked on at a time take at most this part of the scratchpad
+SHARE = 16  # states that are worked on at a time take at most this part of the scratchpad
 UNIT = 1024  # channels whose scales fill a block of 32 bytes: where a part of a row of codes can start
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Mem, Ref
 from tapeout.compiler.lower.attention import Begun, Query, attend, begin, extent
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
@@ -16,6 +17,7 @@ from tapeout.model.architecture import GroupedQueryAttention, Tensor
 from tapeout.numerics import vector
 from tapeout.numerics.formats import BLOCK
 
+KEYS = 5  # keys and values of a tile take at most this part of the scratchpad, if heads can go by turns
 SCORES = (
     32  # a block of tokens' scores take at most this part of the scratchpad, where there are several tokens
 )
@@ -206,26 +208,35 @@ def _attention_of_one(
     dim = a.head_dim
     wide = extent(c, dim)
     at = None if sinks is None else c.vector(sinks, a.heads, 32, times=float(vector.LOG2E))
+    tile = 2 * round_up(dim, BLOCK) * c.tile  # bytes of a head's keys and values
+    size = min(max(c.g.pad_bytes // KEYS // tile, 1), a.kv_heads)  # key heads at a time
+    work = [(i, first) for i in range(c.step.sequences) for first in range(0, a.kv_heads, size)]
 
-    def query(i: int) -> tuple[Query, Floats]:
-        own = Floats(y.row(i).at, dim, 4 * dim)
-        out = own if wide == dim else c.floats("head outputs", a.heads, wide)
-        return Query(queries.row(i * a.heads), 1, 0, a.kv_heads, group, scale, a.window, at, a.chunk), out
+    def query(i: int, first: int) -> tuple[Query, Floats]:
+        kv = min(size, a.kv_heads - first)
+        own = Floats(y.row(i).at + 4 * first * group * dim, dim, 4 * dim)
+        out = own if wide == dim else c.floats("head outputs", kv * group, wide)
+        sinks_at = None if at is None else at + 32 * first * group
+        rows = queries.row(i * a.heads + first * group)
+        return Query(rows, 1, first, kv, group, scale, a.window, sinks_at, a.chunk), out
 
     def finish(i: int, q: Query, out: Floats, begun: Begun | None) -> None:
         attend(c, q, layer, c.positions[i], c.slots[i], out, begun)
         if wide != dim:
-            own, part = Floats(y.row(i).at, dim, 4 * dim), Floats(out.at, dim, out.stride)
-            each(c, "vmaximum", own, part, a.heads, part)
+            own = Floats(y.row(i).at + 4 * q.first * group * dim, dim, 4 * dim)
+            part = Floats(out.at, dim, out.stride)
+            each(c, "vmaximum", own, part, q.count, part)
 
+    ahead: list[tuple[Query, Floats, Begun]] = []
     if c.step.sequences == 1:
-        q, out = query(0)
-        begun = begin(c, q, layer, c.positions[0], c.slots[0], out)
-        return lambda: finish(0, q, out, begun)
+        q, out = query(0, 0)
+        ahead = [(q, out, begin(c, q, layer, c.positions[0], c.slots[0], out))]
 
     def go() -> None:
-        for i in range(c.step.sequences):
-            finish(i, *query(i), None)
+        for q, out, begun in ahead:
+            finish(0, q, out, begun)
+        for i, first in work[len(ahead) :]:
+            finish(i, *query(i, first), None)
 
     return go
 
