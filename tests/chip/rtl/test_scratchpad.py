@@ -67,7 +67,7 @@ def test_every_single_and_double_error(simulation: bool) -> None:
     assert [int(c) for c in check] == [secded.encode(v) >> 64 for v in values]
 
 
-@pytest.mark.parametrize(("offer", "accept"), [(1.0, 1.0), (0.6, 0.4)])
+@pytest.mark.parametrize(("offer", "accept"), [(1.0, 1.0), (0.6, 0.4), (1.0, 0.2)])
 def test_ports_with_their_own_rows_equal_a_dictionary(offer: float, accept: float) -> None:
     """Each port works on addresses of its own, in the same banks, so its order alone decides what it reads."""
     rng = random.Random(2)
