@@ -27,6 +27,8 @@ def test_summary_and_files(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert f"report: {out / 'report.html'}" in result.stdout
     assert "gpt-oss-20b-chip" in result.stdout and "H200" in result.stdout
+    told = result.stdout.split("in the cycle simulator")[1]
+    assert told.count("estimated") == told.count("simulated") == 2
     assert sorted(p.name for p in out.iterdir()) == [
         "chip.toml",
         "report.html",

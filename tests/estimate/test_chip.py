@@ -89,8 +89,8 @@ def test_more_of_a_resource_is_never_slower(name: str, step: Step, resource: str
     if resource == "port_bytes":  # a word of the scratchpad has to take what a port brings
         more = replace(more, scratchpad_bytes_per_cycle=more.scratchpad_bytes_per_cycle * 2)
     slow = estimate_chips(d, w, dtype=np.float64).seconds
-    # Larger commands come out less even over the cores.
-    most = 0.08 if resource == "scratchpad_bytes" else 1e-6
+    # Larger commands, and more rows of queries at once, come out less even over the cores.
+    most = 0.25 if resource == "scratchpad_bytes" else 1e-6
     assert (estimate_chips(more, w, dtype=np.float64).seconds <= slow * (1 + most)).all()
 
 

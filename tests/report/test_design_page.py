@@ -42,6 +42,7 @@ def test_the_page_says_what_the_summary_says(result: DesignResult) -> None:
         "model",
         "chip",
         "step",
+        "simulated",
         "accelerators",
         "why",
         "cases",
@@ -51,6 +52,11 @@ def test_the_page_says_what_the_summary_says(result: DesignResult) -> None:
     ):
         assert f'<section id="{section}">' in page
     assert f"{result.silicon.die_mm2.value:.0f} mm²" in page
+    for c in result.confirmations:
+        assert c.work in page and data["simulated"][c.step]["work"] == c.work
+        assert c.compared is not None, c.missing
+        assert data["simulated"][c.step]["simulated_s"] == c.compared.simulated_s
+        assert abs(c.compared.difference) < 0.3
     assert data["operation"]["tokens_per_joule"] == result.operation.tokens_per_joule
     assert f"{data['search']['evaluations']:,} evaluations" in page
     json.dumps(data, allow_nan=False)
