@@ -116,14 +116,19 @@ def compile(
         return _assemble(model, chip, chosen, schedule, memory, done, keeps, positions, slots, beyond_memory)
 
     tiles, single = g.tiles, [Step(1, 1)]
+    alone: dict[int, Program] = {}
+
+    def one_token(tiles: int) -> None:
+        alone[tiles] = attempt(single, tiles)
+
     for i, chunk in enumerate(sizes):
         steps = [*single, *(Step(n, 1) for n in chunk), *(Step(1, n) for n in batches)]
         while True:
             try:
-                return attempt(steps, tiles)
+                return alone[tiles] if steps == single and tiles in alone else attempt(steps, tiles)
             except (_NoRoom, DoesNotHold):  # DoesNotHold: of a ring, found while loads are placed
                 # commands of fewer tiles where not even one token fits; then fewer tokens
-                fewer = tiles if i else _most_tiles(tiles, lambda t: attempt(single, t), steps == single)
+                fewer = tiles if i else _most_tiles(tiles, one_token, steps == single)
                 if fewer == tiles:
                     if i == len(sizes) - 1:
                         raise
@@ -132,7 +137,7 @@ def compile(
     raise AssertionError("no size was tried")
 
 
-def _most_tiles(tiles: int, attempt: Callable[[int], object], failed: bool) -> int:
+def _most_tiles(tiles: int, attempt: Callable[[int], None], failed: bool) -> int:
     """The most tiles of a command, at most `tiles`, with which one token fits; `tiles` itself if none do. `failed`:
     whether those are known not to."""
     t = tiles // 2 if failed else tiles
