@@ -150,7 +150,9 @@ def test_cycles(name: str) -> None:
         run = one.run([c, c])
         start, ends = run.stamps["command"][0], run.stamps["ends"]
         want = c.cycles(one.geometry)
-        least = max(want - timing.VECTOR_START, timing.VECTOR_LEAST)
+        # an empty command: no write comes after its last step
+        after_walk = not c.values["n"] and rows and name not in ("vtotal", "vgreatest")
+        least = max(want - timing.VECTOR_START + bool(after_walk), timing.VECTOR_LEAST)
         slack = 1 if n > 8 else 0  # where a row of out comes back to the bank of a
         assert want <= ends[0] - start <= want + slack, (c.values, ends[0] - start, want)
         assert least <= ends[1] - ends[0] <= least + slack, (c.values, ends[1] - ends[0], least)

@@ -29,6 +29,7 @@ from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.isa.definition import REGISTER_BITS, Cause
 from tapeout.chip.isa.geometry import BLOCK_BYTES, GRANULE
+from tapeout.chip.rtl.bits import increment
 from tapeout.chip.rtl.block import Block
 from tapeout.chip.rtl.sequencer import CAUSE_BITS
 from tapeout.chip.rtl.sequencer_dispatch import COMMAND
@@ -183,7 +184,9 @@ class DmaAddress(Block):
             group_ends = in_group == words - 1
             holds = groups == 0
             next_panel, next_group = Signal(bits, name="next_panel"), Signal(bits, name="next_group")
-            m.d.comb += [next_panel.eq(panel + word), next_group.eq(group + table)]
+            low_bits = word.bit_length() - 1  # a word is a power of two
+            further = increment(m, panel[low_bits:], Const(1, 1), "further")
+            m.d.comb += [next_panel.eq(Cat(panel[:low_bits], further)), next_group.eq(group + table)]
             with m.If(self.command.valid & self.command.ready):
                 m.d.sync += [
                     panel.eq(start.slots[1]), group.eq(start.slots[0]), tile_pad.eq(start.slots[0]),
@@ -207,11 +210,12 @@ class DmaAddress(Block):
         ]  # fmt: skip
         self.off = off
         m.d.comb += offered.eq(state == State.RUN)
+        next_entry = Cat(entry[:2], increment(m, entry[2:], Const(1, 1), "next_entry")[: bits - 2])
         with m.If(taken):
             m.d.sync += [
                 inner.eq(Mux(last_inner, Mux(turns, TILE, n0), inner - 1)),
                 outer.eq(outer - (last_inner & last_panel)),
-                entry.eq(entry + 4),
+                entry.eq(next_entry),
             ]
             with m.If(last_inner & last_panel):
                 m.d.sync += [row.eq(next_row), at.eq(next_row)]

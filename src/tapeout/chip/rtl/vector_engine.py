@@ -134,12 +134,12 @@ class VectorEngine(Block):
         m.d.comb += [
             decode.command.eq(self.command.payload),
             bad.eq(waits & free & next_.trap),
-            start.eq(waits & free & ~next_.trap),
+            start.eq(waits & free & ~next_.trap & ~fetch.walking),
             self.command.ready.eq(~waits),
             ending.eq(executing & (~fetch.walking | fetch.ending) & (~writer.writing | writer.ending)),
             fetch.command.eq(next_), writer.command.eq(next_), fetch.start.eq(start), writer.start.eq(start),
             # what the walk has is free once it is over: the next command's first row goes in before it may start
-            fetch.load.eq(waits & (~fetch.walking | fetch.ending)),
+            fetch.load.eq(waits & ~fetch.walking),
         ]  # fmt: skip
         m.d.sync += self.done.eq(ending)
         at_work = awake(m, waits | executing, 2)

@@ -55,7 +55,7 @@ def description(lanes: int, pad_bytes: int, port_bytes: int) -> data.StructLayou
 
 
 class VectorFetch(Block):
-    """`load` (a `prepared` command's first row is made ready, while there is no walk or in its last cycle), `start`
+    """`load` (a `prepared` command's first row is made ready, while there is no walk), `start`
     (in that cycle or later: its walk begins in the next; `control` from then on) → `first`,
     `second`: addresses of words of a read port; `step`: descriptions. `walking`: rows are left; `ending`: the last
     step of the last row is in this cycle. `error`: a row beyond the scratchpad's end."""

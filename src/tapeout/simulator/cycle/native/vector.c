@@ -203,7 +203,7 @@ void vector_settle(model *m) {
         written = quantise ? x->scales_full && x->write_row == p->rows : ends && last;
     }
     x->ending = x->executing && walked && written;
-    if (x->ending && x->waits) x->starts = true;
+    if (x->ending && x->waits && !x->walking) x->starts = true; /* its first row has gone in after the walk */
 }
 
 /* A step's elements have been taken: when what they make can be written. */
