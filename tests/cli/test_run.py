@@ -97,8 +97,8 @@ def test_the_example_of_a_waveform_works(tmp_path: Path, monkeypatch: pytest.Mon
     for words in examples():
         if "--waveform" in words:
             tapeout_run(*words)
-            first = (tmp_path / "token.vcd").read_text().split("#", 1)[1]
-            assert first.startswith("5000000\n")
+            body = (tmp_path / "token.vcd").read_text().split("$enddefinitions $end", 1)[1]
+            assert body.split("#", 1)[1].startswith("5000000\n")
 
 
 def test_out_and_stdin(tmp_path: Path) -> None:
