@@ -55,9 +55,10 @@ def run(mutation: Mutation | None, cache: Path, *tests: str) -> subprocess.Compl
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache for mutants; Verilator's own runtime is taken from the user's."""
+    """A cache for one mutant: that of a core's Verilog goes by the sources on disk, which no mutant changes.
+    Verilator's own runtime is taken from the user's."""
     folder = tmp_path_factory.mktemp("mutants")
     ours = folder / "tapeout" / "rtl"
     ours.mkdir(parents=True)
