@@ -282,6 +282,11 @@ def _bank(block: ScratchpadBank, result: SynthesisResult, period_ns: float) -> l
     simulation = Simulator(result.flat, STREAMS)
     for port in ("rst", "inject", "enable", "read", "write", "parity"):
         simulation.set_all(port, 0)
+    for t in range(block.depth + 4):  # after reset the bank clears itself, a row a cycle
+        simulation.set_all("rst", int(t < 2))
+        simulation.set("word", pack(np.zeros_like(data[0]), 8 * block.word_bytes))
+        simulation.settle()
+        simulation.clock(count=False)
     (_, _, ports), *_ = result.flat.macros
     per_byte = macro(ports, result.kit).byte_pj * 1000 * len(ports["q"]) / (8 * block.word_bytes)
     done, checked = [], 0
