@@ -48,7 +48,9 @@ def run(mutation: Mutation | None, cache: Path, *tests: str) -> subprocess.Compl
         command += ["-p", "seed_bug", "--bug", mutation.name]
     # this very source, also where another copy is installed
     source = os.pathsep.join([str(HERE), str(Path(tapeout.__file__).parents[1])])
-    environment = dict(os.environ, PYTHONPATH=source, XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1")
+    environment = dict(
+        os.environ, PYTHONPATH=source, XDG_CACHE_HOME=str(cache), OMP_NUM_THREADS="1", PYTEST_ADDOPTS=""
+    )
     paths = [str(BLOCK_TESTS / t) for t in tests]
     return subprocess.run(
         [*command, *paths], cwd=HERE.parents[2], env=environment, capture_output=True, text=True
