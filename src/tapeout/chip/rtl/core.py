@@ -32,9 +32,8 @@ from tapeout.chip.rtl.sequencer_dispatch import ENGINES
 from tapeout.chip.rtl.vector_engine import VectorEngine
 
 ENGINES_MADE = (Engine.LOAD, Engine.MATRIX, Engine.VECTOR, Engine.STORE)
-AT_REST = (
-    256  # cycles; what an engine does without a word on either side takes less: a result, a row, an index
-)
+# Cycles; what an engine does without a word on either side takes less: a result, a row, an index.
+AT_REST = 256
 ABSENT: frozenset[str] = frozenset()  # what no engine has
 
 

@@ -47,6 +47,13 @@ class QueueProof(Proof):
         self.claim(m, ~self.marked | (self.ahead < self.held))
         self.claim_held(m, dut.o)
 
+    def counted(self, m: Module, dut: Any) -> None:
+        """A queue with a `level`: ready exactly while not full, valid exactly while not empty."""
+        self.follow(m, dut)
+        self.claim(m, dut.level == self.held)
+        self.claim(m, dut.i.ready == (self.held != self.capacity))
+        self.claim(m, dut.o.valid == (self.held != 0))
+
 
 class FifoProof(QueueProof):
     """A Fifo: order; ready exactly while not full, valid exactly while not empty; `level` is what it holds."""
@@ -61,10 +68,7 @@ class FifoProof(QueueProof):
 
     def properties(self, m: Module, dut: Any, seen: Mapping[str, Signal]) -> None:
         n = self.capacity
-        self.follow(m, dut)
-        self.claim(m, dut.level == self.held)
-        self.claim(m, dut.i.ready == (self.held != n))
-        self.claim(m, dut.o.valid == (self.held != 0))
+        self.counted(m, dut)
         # where the state must be for that: pointers in range and `level` apart, the marked word where it belongs
         apart = Signal(range(2 * n + 1))
         m.d.comb += apart.eq(seen["read"] + self.held)
@@ -89,10 +93,7 @@ class HeadFifoProof(QueueProof):
 
     def properties(self, m: Module, dut: Any, seen: Mapping[str, Signal]) -> None:
         n = self.capacity
-        self.follow(m, dut)
-        self.claim(m, dut.level == self.held)
-        self.claim(m, dut.i.ready == (self.held != n))
-        self.claim(m, dut.o.valid == (self.held != 0))
+        self.counted(m, dut)
         # the marked word is the front, or as far behind the pointer as words are ahead of it
         behind = Signal(range(n + 1))
         apart, at = Signal(range(2 * n + 1)), Signal(range(2 * n + 1))
