@@ -57,9 +57,14 @@ def _halves(value: Value) -> tuple[Value, Value]:
     return count, high_zero & low_zero
 
 
+def _in_one_word(value: Value, amount: Value) -> bool:
+    """Whether a simulator shifts `value` by any `amount` in one operation, and is what is elaborated for."""
+    return simulating() and len(value) + (1 << len(amount)) <= NATIVE
+
+
 def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shifted") -> tuple[Value, Value]:
     """(value >> amount, whether a one was shifted out), for any amount."""
-    if simulating() and len(value) + (1 << len(amount)) <= NATIVE:
+    if _in_one_word(value, amount):
         whole, back = Signal(len(value), name=name), Signal(len(value), name=f"{name}_back")
         m.d.comb += [whole.eq(value >> amount), back.eq(whole << amount)]
         return whole, back != value
@@ -81,7 +86,7 @@ def shift_right_sticky(m: Module, value: Value, amount: Value, name: str = "shif
 
 def shift_left(m: Module, value: Value, amount: Value, name: str = "shifted") -> Value:
     """value << amount, cut to the width of value."""
-    if simulating() and len(value) + (1 << len(amount)) <= NATIVE:
+    if _in_one_word(value, amount):
         shifted = Signal(len(value), name=name)
         m.d.comb += shifted.eq(value << amount)
         return shifted
