@@ -185,7 +185,9 @@ class DmaAddress(Block):
             holds = groups == 0
             next_panel, next_group = Signal(bits, name="next_panel"), Signal(bits, name="next_group")
             low_bits = word.bit_length() - 1  # a word is a power of two
-            further = increment(m, panel[low_bits:], Const(1, 1), "further")
+            # in a register of its own: a panel has TILE runs, so this one is never the first after another
+            further = Signal(bits - low_bits, reset_less=True)
+            m.d.sync += further.eq(increment(m, panel[low_bits:], Const(1, 1), "panel_sum"))
             m.d.comb += [next_panel.eq(Cat(panel[:low_bits], further)), next_group.eq(group + table)]
             with m.If(self.command.valid & self.command.ready):
                 m.d.sync += [
@@ -267,6 +269,9 @@ class DmaAddress(Block):
             length.eq(Mux(~many & (rest < shortest), rest, shortest)),
         ]  # fmt: skip
         ends_run = now.nothing | (~many & (rest <= shortest))
+        # whether the piece reaches a word's end, beside the length and not from it
+        to_end_of_port = (to_port <= to_word) & (many | (rest >= to_port))
+        to_end_of_word = (to_word <= to_port) & (many | (rest >= to_word))
         m.d.comb += [
             self.piece.valid.eq(has & ~now.wrong),
             p.memory.eq(now.memory), p.pad.eq(now.pad), p.length.eq(Mux(now.nothing, 0, length)),
@@ -282,8 +287,8 @@ class DmaAddress(Block):
             size_low = rest[:low] - length
             m.d.sync += [
                 first.eq(0),
-                now.memory.eq(Cat(memory_low[:port_bits], now.memory[port_bits:] + (length == to_port))),
-                now.pad.eq(Cat(pad_low[:word_bits], now.pad[word_bits:] + (length == to_word))),
+                now.memory.eq(Cat(memory_low[:port_bits], now.memory[port_bits:] + to_end_of_port)),
+                now.pad.eq(Cat(pad_low[:word_bits], now.pad[word_bits:] + to_end_of_word)),
                 now.size.eq(Cat(size_low[:low], now.size[low:] - (rest[:low] < length))),
             ]
             with m.If(ends_run):

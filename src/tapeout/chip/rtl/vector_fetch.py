@@ -25,6 +25,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from tapeout.chip.isa.definition import REGISTER_BITS
+from tapeout.chip.rtl.bits import increment
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.fall_through import FallThrough
 from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size, prepared
@@ -116,7 +117,8 @@ class VectorFetch(Block):
         low_row, high_row = (
             Signal(signed(POSITION), name=n, reset_less=True) for n in ("low_row", "high_row")
         )
-        of_token = Signal(16, reset_less=True)
+        # rows of this token after this one; whether there are none, kept beside the count, as wide sums hang on it
+        of_token, token_ends = Signal(16, reset_less=True), Signal(reset_less=True)
 
         # this row
         walking, bad = Signal(), Signal(reset_less=True)
@@ -273,14 +275,16 @@ class VectorFetch(Block):
                 some.eq((rotates & half.any()) | (not_pad > 0)),
                 bad.eq(self._outside(source, static)),
             ]  # fmt: skip
-            next_token = ~load & ~of_token.any()
             for row, now, slot in ((low_row, low, c.b), (high_row, high, c.sb)):
                 value = Signal(signed(POSITION), name=f"{now.name}_next")
-                m.d.comb += value.eq(
-                    Mux(load, slot.as_signed(), row + Cat(next_token, Const(0, 1)).as_signed())
-                )
+                further = increment(m, row, token_ends, f"{now.name}_further")[:POSITION]
+                m.d.comb += value.eq(Mux(load, slot.as_signed(), further.as_signed()))
                 m.d.sync += [row.eq(value), now.eq(value)]
-            m.d.sync += of_token.eq(Mux(load | next_token, static["per"], of_token - 1))
+            again = load | token_ends
+            m.d.sync += [
+                of_token.eq(Mux(again, static["per"], of_token - 1)),
+                token_ends.eq(Mux(again, static["per"] == 0, of_token == 1)),
+            ]
         return m
 
     def _clipped(self, position: Signal) -> Value:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tapeout.chip.rtl.block import Block, Verilog, verilog
 from tapeout.errors import InputError
-from tapeout.physical.synthesis import netlist, pdk, timing
+from tapeout.physical.synthesis import drive, netlist, pdk, timing
 from tapeout.physical.synthesis.macros import Macro, macro
 from tapeout.physical.synthesis.mapping import SCRIPTS, Mapper
 from tapeout.physical.synthesis.netlist import Flat, Module
@@ -145,6 +145,8 @@ def synthesise(
         assert best
         mapped[name] = best[1]
         chosen[name] = (best[2], best[0] / 1000 or None)
+    whole = netlist.flatten(mapped, text.top, kit.library)
+    mapped = drive.sized(mapped, whole, kit, timing.loads(whole, _wire(wire, kit, whole)))
     return _result(text.top, kit, mapped, chosen, count, macros, wire)
 
 

@@ -127,6 +127,10 @@ class Flat:
         """How many."""
         return sum(len(p) for p in self.pins)
 
+    def copies_of(self, module: Module) -> list[Nets]:
+        """Where the nets of a module went, for each time it is placed: local number → number here."""
+        return [c.to for c in self._copies if c.module is module]
+
     def net_name(self, net: int) -> str:
         """A name for a net, as the RTL calls it where it does: instances, then the signal."""
         for copy in reversed(self._copies):

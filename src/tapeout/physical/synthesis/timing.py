@@ -157,7 +157,7 @@ def analyse(
     """
     macros = macros or {}
     wire = wire or Wire()
-    load = _loads(flat, wire, output_ff, macros)
+    load = loads(flat, wire, output_ff, macros).reshape(-1)
     tables = Tables()
     edges = _edges(flat, tables)
     level = _levels(flat, edges)
@@ -208,7 +208,11 @@ def analyse(
     return Timing(flat, load, registers, ports, earliest, slew, *ends, len(bounds) - 1, edges, delays, starts)
 
 
-def _loads(flat: Flat, wire: Wire, output_ff: float, macros: Mapping[str, MacroTiming]) -> Real:
+def loads(
+    flat: Flat, wire: Wire, output_ff: float = 0.0, macros: Mapping[str, MacroTiming] | None = None
+) -> Real:
+    """What each net drives, fF, by edge (nets, 2)."""
+    macros = macros or {}
     load, fanout = np.zeros((flat.nets, 2)), np.zeros(flat.nets)
     for cell, pins in zip(flat.types, flat.pins, strict=True):
         for k, pin in enumerate(cell.pins.values()):
@@ -225,7 +229,7 @@ def _loads(flat: Flat, wire: Wire, output_ff: float, macros: Mapping[str, MacroT
     for nets in flat.outputs.values():
         load[nets] += output_ff
         fanout[nets] += output_ff > 0
-    return (load + wire.ff_per_fanout * fanout[:, None]).reshape(-1)
+    return load + wire.ff_per_fanout * fanout[:, None]
 
 
 def _edges(flat: Flat, tables: Tables) -> _Edges:
