@@ -51,7 +51,13 @@ def measure(
     words = total = 0.0
     for position in range(0, tokens, size):
         run = step(
-            program, position, entry, min(size, tokens - position), values=balanced(model, size), logits=False
+            program,
+            position,
+            entry,
+            min(size, tokens - position),
+            values=balanced(model, size),
+            logits=False,
+            more=position + size < tokens,
         )
         total += run.cycles
         words += run.words_loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tapeout.compiler.program import Program
 from tapeout.errors import InputError
 from tapeout.model import demo, load
 from tapeout.model.checkpoint.folder import Checkpoint
+from tapeout.simulator.cycle.step import step
 from tapeout.simulator.functional import Engine
 
 pytestmark = pytest.mark.skipif(
@@ -46,6 +48,26 @@ def test_decode(program: Program, checkpoint: Checkpoint) -> None:
 def test_prompt_in_chunks_then_decode(program: Program, checkpoint: Checkpoint) -> None:
     ids = tokens(40, 2)
     compiled.compare(load("demo"), checkpoint, program, [ids[:8], ids[8:22], ids[22:23]])
+
+
+def test_only_the_last_run_of_a_prompt_has_a_head(program: Program, checkpoint: Checkpoint) -> None:
+    """The others end before it: what they would choose is not written, and they take less time."""
+    chip = compiled.session(program, checkpoint)
+    results = program.regions["chosen"].base, program.regions["logits"].base
+    written: list[tuple[int, bool]] = []
+    execute = chip.run
+
+    def run(words: Sequence[int], base: int, arguments: Sequence[int], memory: np.ndarray) -> None:
+        for at in results:
+            memory[at : at + 4] = 0xEE
+        execute(words, base, arguments, memory)
+        written.append((arguments[3], all((memory[at : at + 4] != 0xEE).any() for at in results)))
+
+    chip.run = run
+    chip.step(tokens(18, 5))
+    assert written == [(8, False), (8, False), (1, False), (1, True)]
+    for entry in (0, 1):
+        assert step(program, 8, entry, more=True).cycles < step(program, 8, entry).cycles - 1000
 
 
 @pytest.mark.slow

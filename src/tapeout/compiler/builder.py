@@ -21,6 +21,7 @@ from tapeout.compiler.ir import (
     Ref,
     Scalar,
     Span,
+    Stop,
     Value,
     named,
 )
@@ -112,6 +113,10 @@ class Builder:
         yield
         body, self.items = self.items, outer
         self.items.append(Loop(count, body, self.origin))
+
+    def stop(self, more: Scalar) -> None:
+        """The entry ends here unless `more` is 0."""
+        self.items.append(Stop(more, self.origin))
 
     # transfers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tapeout.chip.isa.geometry import Geometry
-from tapeout.compiler.ir import Buffer, Calculate, Item, Loop, Op, Ref, Scalar, scalars, spans
+from tapeout.compiler.ir import Buffer, Calculate, Item, Loop, Op, Ref, Scalar, Stop, scalars, spans
 
 
 class Broken(AssertionError):
@@ -30,6 +30,10 @@ def _check(items: Iterable[Item], made: set[Scalar], written: set[Buffer], g: Ge
             if item.count not in made:
                 raise _fail(item, "a loop whose count is not known")
             _check(item.body, made, written, g)
+            continue
+        if isinstance(item, Stop):
+            if item.more not in made:
+                raise _fail(item, "an end whose condition is not known")
             continue
         values = list(item.operands.values()) if isinstance(item, Op) else [item.a, item.b, item.constant]
         for v in values:

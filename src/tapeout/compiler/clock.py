@@ -15,7 +15,7 @@ from tapeout.chip.isa.definition import Engine, Operands
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.matrix.matmul import beats
 from tapeout.compiler.builder import nominal
-from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, named, spans
+from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, Stop, named, spans
 
 LATENCY = 100  # cycles of an access of memory
 ALIGNED = 1 << 12  # bytes: a multiple of every word of a scratchpad and of a port
@@ -111,6 +111,9 @@ class Clock:
         """Let it come next, not before `after`; when it is done."""
         if isinstance(item, Loop):
             return self._loop(item)
+        if isinstance(item, Stop):  # time is that of the whole entry
+            self.now += timing.SCALAR
+            return self.now
         begin = max(self.start(item), after)
         if isinstance(item, Calculate):
             self.now = begin + timing.SCALAR + (timing.PAD_ACCESS if item.reads else 0)

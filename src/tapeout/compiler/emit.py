@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tapeout.chip.isa.definition import REGISTER_MASK, REGISTERS, Engine, Instruction, encode, word
-from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, Scalar, Value, named
+from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, Scalar, Stop, Value, named
 from tapeout.compiler.program import Operator
 from tapeout.compiler.synchronise import ENGINES, semaphore
 from tapeout.errors import DoesNotHold
@@ -21,12 +21,14 @@ Key = tuple[Any, ...]  # ("c", value), ("s", scalar) or ("p", scalar, value)
 Place = Callable[[str], int]
 ZERO: Key = ("c", 0)
 ONE: Key = ("c", 1)
+UNEQUAL = 1  # of `branch`
 
 
 @dataclass(eq=False)
 class _Step:
     """One instruction to come; `uses` by slot name. `kind`: op, calculate, skip (branch if the count is 0 to `mark`),
-    loop (to `mark`), close (its end), mark (of a skip)."""
+    loop (to `mark`), close (its end), mark (of a skip), stop (branch to `mark` unless the scalar is 0), finish (its
+    end)."""
 
     kind: str
     instruction: Instruction | None
@@ -63,11 +65,13 @@ def resolve(value: Value, base: Place) -> Key:
 def emit(items: list[Item], base: Place, code: Code) -> None:
     """Append the instructions of `items` to `code`."""
     steps: list[_Step] = []
-    _flatten(items, base, steps)
+    finish = _Step("finish", None, {}, {}, Operator(None, "start"))
+    _flatten(items, base, steps, finish)
+    steps.append(finish)
     _Registers(steps, code).run()
 
 
-def _flatten(items: list[Item], base: Place, steps: list[_Step]) -> None:
+def _flatten(items: list[Item], base: Place, steps: list[_Step], finish: _Step) -> None:
     for item in items:
         if isinstance(item, Op):
             uses = {name: resolve(v, base) for name, v in item.operands.items()}
@@ -77,8 +81,12 @@ def _flatten(items: list[Item], base: Place, steps: list[_Step]) -> None:
             )  # fmt: skip
         elif isinstance(item, Calculate):
             steps.append(_calculation(item, base))
+        elif isinstance(item, Stop):
+            steps.append(
+                _Step("stop", named("branch"), {"a": ("s", item.more)}, {}, item.origin, mark=finish)
+            )
         else:
-            _loop(item, base, steps)
+            _loop(item, base, steps, finish)
 
 
 def _calculation(item: Calculate, base: Place) -> _Step:
@@ -96,7 +104,7 @@ def _calculation(item: Calculate, base: Place) -> _Step:
     return _Step("calculate", item.instruction, uses, fields, item.origin, item.rd, tuple(item.wait))
 
 
-def _loop(item: Loop, base: Place, steps: list[_Step]) -> None:
+def _loop(item: Loop, base: Place, steps: list[_Step], finish: _Step) -> None:
     end = _Step("mark", None, {}, {}, item.origin)
     close = _Step("close", None, {}, {}, item.origin)
     aside = [
@@ -107,7 +115,7 @@ def _loop(item: Loop, base: Place, steps: list[_Step]) -> None:
     _barrier(item.origin, steps)
     steps.extend(_Step("calculate", named("sync"), {}, {}, item.origin, wait=tokens) for tokens in aside)
     steps.append(_Step("loop", named("loop"), {"count": ("s", item.count)}, {}, item.origin, mark=close))
-    _flatten(item.body, base, steps)
+    _flatten(item.body, base, steps, finish)
     _barrier(item.origin, steps)
     steps.append(close)
     steps.extend(_Step("calculate", named("sync"), {}, {}, item.origin, signal=tokens) for tokens in aside)
@@ -185,8 +193,13 @@ class _Registers:
                     self.written[-1] |= touched
                 self._restore(before, pinned, touched)
                 step.at = len(self.code.words)
-            elif step.kind == "close":
+            elif step.kind in ("close", "finish"):
                 step.at = len(self.code.words)
+            elif step.kind == "stop":
+                assert step.mark is not None
+                fixes.append((len(self.code.words), step, step.mark))
+                words[len(self.code.words)] = {"a": self._register(step.uses["a"], i, step), "if": UNEQUAL}
+                self._append(0, step.origin)
             elif step.kind == "skip":
                 register = self._register(step.uses["a"], i, step)
                 assert step.mark is not None
@@ -207,7 +220,7 @@ class _Registers:
             self._release(i)
         for at, step, mark in fixes:
             assert step.instruction is not None
-            target = {"target": mark.at} if step.kind == "skip" else {"end": mark.at}
+            target = {"end": mark.at} if step.kind == "loop" else {"target": mark.at}
             self.code.words[at] = encode(word(step.instruction, (), (), **{**words[at], **target}))
 
     def _restore(self, before: dict[Key, int], pinned: set[Key], touched: set[int]) -> None:

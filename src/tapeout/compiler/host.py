@@ -1,7 +1,8 @@
 """What the host does around a program: tokens in, doorbell, logits out.
 
 Arguments of a run: 0 the entry's number, 1 the position of the first new token, 2 its sequence's slot, 3 the number of
-new tokens, 4 flags (`LOGITS`: they are wanted). Region `tokens` holds the new tokens (uint32); for an entry of
+new tokens, 4 flags (`LOGITS`: they are wanted; `MORE`: the prompt goes on with another run, so this one ends before
+the head and has no results). Region `tokens` holds the new tokens (uint32); for an entry of
 several sequences regions `positions` and `slots` hold a uint32 for each. Results: region `chosen`, for each sequence
 of the entry a uint32 every 32 bytes: the token with the largest logit, of equals the lowest; with `LOGITS` region
 `logits` too, float32 [vocabulary] in rows of `row_bytes(program)`.
@@ -20,7 +21,7 @@ from tapeout.compiler.program import Entry, Program
 from tapeout.errors import InputError, Phrase
 from tapeout.numerics.formats import BLOCK, MXINT8, Mx
 
-LOGITS = 1
+LOGITS, MORE = 1, 2
 U8 = NDArray[np.uint8]
 # run(words, base, arguments, memory): execute the words, placed at byte `base` of `memory`, until they halt; raise if
 # they do not. What it returns is the backend's own (cycles, traces); `Session.outcomes` keeps it.
@@ -61,7 +62,8 @@ class Session:
             n = min(self.program.entries[entry].tokens, here)
             last = at + n == len(new)
             self._write("tokens", new[at : at + n], self.program.entries[entry].tokens)
-            self._ring([entry, self.lengths[slot], slot, n, LOGITS if last and logits else 0])
+            flags = (LOGITS if logits else 0) if last else MORE
+            self._ring([entry, self.lengths[slot], slot, n, flags])
             self.lengths[slot] += n
             at += n
         self._chosen[slot] = self._choice(0)

@@ -122,7 +122,16 @@ class Loop:
     pending: dict[int, int] = field(default_factory=dict)
 
 
-Item = Op | Calculate | Loop
+@dataclass(eq=False)
+class Stop:
+    """The entry ends here unless `more` is 0. Loads of what comes after may have gone before; their tokens are left,
+    and the next program starts with none."""
+
+    more: Scalar
+    origin: Operator
+
+
+Item = Op | Calculate | Loop | Stop
 
 
 @dataclass(eq=False)
@@ -143,7 +152,7 @@ def walk(items: Iterable[Item]) -> Iterator[Item]:
 
 def spans(item: Item) -> Iterator[tuple[Span, bool]]:
     """(what, written) of an op or a calculation."""
-    if isinstance(item, Loop):
+    if isinstance(item, Loop | Stop):
         return
     for s in item.reads:
         yield s, False

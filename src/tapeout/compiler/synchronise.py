@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tapeout.chip.isa.definition import Engine
-from tapeout.compiler.ir import Area, Buffer, Calculate, Item, Loop, Op, Span, walk
+from tapeout.compiler.ir import Area, Buffer, Calculate, Item, Loop, Op, Span, Stop, walk
 
 ENGINES = (Engine.LOAD, Engine.MATRIX, Engine.VECTOR, Engine.STORE)
 LINE = 32
@@ -62,6 +62,8 @@ class _Pass:
             if isinstance(item, Loop):
                 self.run(item.body)
                 loops.append((number_of_item, item))
+                continue
+            if isinstance(item, Stop):
                 continue
             me = ENGINES.index(item.engine) if isinstance(item, Op) else _SEQUENCER
             if isinstance(item, Calculate) and not item.reads:

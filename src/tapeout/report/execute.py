@@ -265,7 +265,7 @@ def _timed(
         rows = program.entries[entry].tokens
         n, values = min(rows, prompt - at), balanced(model, rows)
         first += step(
-            program, at, entry, n, logits=logits and at + n == prompt, memory=memory, values=values
+            program, at, entry, n, logits=logits, more=at + n < prompt, memory=memory, values=values
         ).cycles
         at += n
     single = entry_for(program, 1)

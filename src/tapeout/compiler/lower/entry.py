@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tapeout.chip.isa.geometry import round_up
-from tapeout.compiler.host import LOGITS
+from tapeout.compiler.host import LOGITS, MORE
 from tapeout.compiler.ir import Area, Mem, Ref, Scalar
 from tapeout.compiler.lower.choice import Choice, pieces
 from tapeout.compiler.lower.context import Context, Each, Floats, Rows, each, quantise
@@ -161,8 +161,11 @@ def _embed(c: Context) -> Floats:
 
 
 def _head(c: Context, x: Floats) -> None:
-    """Logits of each sequence's last token, and the token that has the largest."""
+    """Logits of each sequence's last token, and the token that has the largest; of a prompt's last run only."""
     b, step = c.builder, c.step
+    if step.sequences == 1:
+        b.of(None, "end of prompt")
+        b.stop(b.scalar("and", b.argument(4, 0), MORE))
     b.of(None, "final_norm")
     names = {t.role: t for t in c.model.layer_tensors(None)}
     rows = step.sequences

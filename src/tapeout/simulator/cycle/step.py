@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapeout.compiler.host import LOGITS
+from tapeout.compiler.host import LOGITS, MORE
 from tapeout.compiler.program import Program
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import MixtureOfExperts, Model
@@ -43,6 +43,7 @@ def step(
     tokens: int | None = None,
     *,
     logits: bool = True,
+    more: bool = False,
     memory: Memory | None = None,
     values: Values | None = None,
     records: int = 0,
@@ -50,7 +51,7 @@ def step(
     plain: bool = False,
 ) -> Timeline:
     """A run of entry number `entry` with `tokens` new tokens (all it takes, by default) after `position` others;
-    the rest as `simulate` has it.
+    `more`: of a prompt that goes on, so without the head; the rest as `simulate` has it.
 
     Raises InputError for an entry or a position that the program does not have.
     """
@@ -60,8 +61,9 @@ def step(
     n = tokens if tokens is not None else e.tokens if e.sequences == 1 else e.sequences
     if position < 0 or position + (n if e.sequences == 1 else 1) > program.context:
         raise InputError("position", "", position, f"0 to {program.context - 1}")
+    flags = MORE if more else LOGITS if logits else 0
     return simulate(
-        program.chip.core, program.code, (entry, position, 0, n, LOGITS if logits else 0), base=program.base,
+        program.chip.core, program.code, (entry, position, 0, n, flags), base=program.base,
         memory=memory, values=values, origin=program.origin, operators=len(program.operators), records=records,
         window=window, plain=plain,
     )  # fmt: skip
