@@ -40,6 +40,26 @@ def test_every_command_a_piece(family: str, tmp_path: Path, monkeypatch: pytest.
     compiled.compare(model, checkpoint, program, [ids[:8], ids[8:20], ids[20:]])
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("family", ["mixtral", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
+def test_more_tokens_than_a_list_of_pairs(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the experts in groups, the last one smaller."""
+    model, checkpoint = checkpoint_of(family, tmp_path)
+    monkeypatch.setattr(grouped_experts, "MOST", 8)
+    program = compiler.compile(model, chip("tiny"), prefill=[20])
+    ids = np.random.default_rng(1).integers(3, 300, 31).tolist()
+    compiled.compare(model, checkpoint, program, [ids[:20], ids[20:]])
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_more_than_64_tokens_through_experts(tmp_path: Path) -> None:
+    model, checkpoint = checkpoint_of("mixtral", tmp_path)
+    program = compiler.compile(model, chip("edge"), prefill=[80])
+    ids = np.random.default_rng(2).integers(3, 300, 80).tolist()
+    compiled.compare(model, checkpoint, program, [ids])
+
+
 def test_pieces_are_whole_commands_and_do_not_part_heads() -> None:
     from types import SimpleNamespace
 

@@ -6,24 +6,32 @@ pairs' experts (as FP32, whose order on small bit patterns is that of the intege
 `vtopk` of the mask lists those pairs first, and the sum of mask × 2^-149 has the bits of their number. Rows are
 gathered from memory by that list, so what is in a block beyond the expert's last row is another pair's: computed, not
 scattered.
+
+A `vtopk` lists at most `MOST` pairs, so more tokens go through the experts in groups of so many, one after another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tapeout.chip.isa.geometry import power_of_two, round_up
 from tapeout.compiler.ir import Area, Mem, Ref, Scalar
-from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each, quantise, reduce
+from tapeout.compiler.lower.context import Context, Floats, Rows, Step, by_row, each, quantise, reduce
 from tapeout.compiler.lower.experts import Record, record, scaled
 from tapeout.compiler.lower.gated import gated
 from tapeout.compiler.lower.pieces import PART
 from tapeout.compiler.lower.product import LOAD_BYTES, groups, room
 from tapeout.compiler.lower.routing import spread
 from tapeout.compiler.memory import Chunk, Matrix
-from tapeout.errors import InputError
 from tapeout.model.architecture import MixtureOfExperts
 
 MOST = 64  # pairs of an expert that one `vtopk` lists
 SMALLEST = 2.0**-149
+
+
+def groups_of_tokens(tokens: int) -> list[range]:
+    """The tokens that go through the experts together."""
+    return [range(first, min(first + MOST, tokens)) for first in range(0, tokens, MOST)]
 
 
 def by_expert(
@@ -31,14 +39,34 @@ def by_expert(
     into: Floats | None = None,
 ) -> Floats | None:  # fmt: skip
     """The weighted sum of the chosen experts' outputs for every token: FP32 rows; None if it has been added to
-    `into`."""
+    `into`. `index`: rows of the numbers of each token's experts, padded to whole 32 bytes."""
+    several, area = groups_of_tokens(c.step.rows), Area(f"pairs of layer {layer}")
+    if len(several) == 1:
+        return _group(c, h, x, layer, part, index, weights, area, into)
+    stride = round_up(4 * part.experts_per_token, 32)
+    y = c.floats("outputs of groups", c.step.rows, c.model.hidden) if into is None else None
+    for tokens in several:
+        first = tokens.start
+        to = into if y is None else y
+        assert to is not None
+        made = _group(
+            replace(c, step=Step(len(tokens), 1)), None if h is None else h.row(first), x.row(first), layer, part,
+            index + first * stride, weights.row(first), area, None if into is None else into.row(first),
+        )  # fmt: skip
+        if made is not None:
+            each(c, "vmaximum", to.row(first), made, len(tokens), made)
+    return y
+
+
+def _group(
+    c: Context, h: Floats | None, x: Rows, layer: int, part: MixtureOfExperts, index: Ref, weights: Floats, area: Area,
+    into: Floats | None = None,
+) -> Floats | None:  # fmt: skip
+    """`by_expert` of at most `MOST` tokens; `area`: of pairs in memory, which groups share."""
     b, tokens, k = c.builder, c.step.rows, part.experts_per_token
     pairs, n = tokens * k, c.model.hidden
-    if tokens > MOST:
-        raise InputError("prefill", "", tokens, f"at most {MOST} tokens at a time where there are experts")
     b.of(layer, "experts")
     r = record(c, layer, part)
-    area = Area(f"pairs of layer {layer}")
     wide = round_up(4 * n, 64)
     lists = c.memory.once("pair lists", lambda: c.memory.room("spill", 4 * pairs))
     inputs = c.memory.once("pair inputs", lambda: c.memory.room("spill", x.stride * pairs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tapeout.compiler.host import LOGITS, MORE
+from tapeout.compiler.lower.grouped_experts import groups_of_tokens
 from tapeout.compiler.program import Program
 from tapeout.errors import InputError, Phrase
 from tapeout.model.architecture import MixtureOfExperts, Model
@@ -25,14 +26,15 @@ def entry_for(program: Program, tokens: int) -> int:
 
 def balanced(model: Model, rows: int) -> Values:
     """What an entry for `rows` tokens of a prompt reads if every expert of a layer is chosen by as many of them as
-    any other, within one: the counts, layer by layer. The entry of one token reads the experts' numbers instead, on
+    any other, within one: the counts, layer by layer, of each group of tokens that goes through them together. The entry of one token reads the experts' numbers instead, on
     which its time does not depend: no values."""
     counts: list[int] = []
     for layer in model.layers if rows > 1 else ():
         mixture = layer.feed_forward
         if isinstance(mixture, MixtureOfExperts):
-            chosen, n = rows * mixture.experts_per_token, mixture.experts
-            counts += [(i + 1) * chosen // n - i * chosen // n for i in range(n)]
+            for group in groups_of_tokens(rows):
+                chosen, n = len(group) * mixture.experts_per_token, mixture.experts
+                counts += [(i + 1) * chosen // n - i * chosen // n for i in range(n)]
     return Values(reads=np.array(counts, np.uint64))
 
 
