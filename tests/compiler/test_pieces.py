@@ -42,7 +42,9 @@ def test_every_command_a_piece(family: str, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.torch
 @pytest.mark.parametrize("family", ["mixtral", pytest.param("qwen3_moe", marks=pytest.mark.slow)])
-def test_more_tokens_than_a_list_of_pairs(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_tokens_than_a_list_of_pairs(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Through the experts in groups, the last one smaller."""
     model, checkpoint = checkpoint_of(family, tmp_path)
     monkeypatch.setattr(grouped_experts, "MOST", 8)

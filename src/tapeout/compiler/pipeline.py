@@ -18,6 +18,7 @@ from tapeout.compiler.allocate import allocate
 from tapeout.compiler.banks import Banks
 from tapeout.compiler.builder import Builder
 from tapeout.compiler.check import check
+from tapeout.compiler.clock import Clock
 from tapeout.compiler.emit import Code, emit
 from tapeout.compiler.ir import EXPERTS, VECTORS, WEIGHTS, Area, Item, named
 from tapeout.compiler.lower.cached import Kept, kept
@@ -54,8 +55,12 @@ SHARES = (
     0.7,
     0.8,
 )  # of the free scratchpad that experts' weights may get: the clock chooses
-TRIED = 8000  # items of an entry beyond which only the first is tried
-RESTING = 3  # work buffers may take this part of the scratchpad to keep apart what follows one another
+WORTH = 0.01  # of the time: about what the clock is right to
+TRIED = 16000  # items of an entry beyond which only the first of the choices is tried
+NEVER = 1 << 40
+# Work buffers may take this part of the scratchpad to keep apart what follows one another: engines wait less for each
+# other, but less room is left to weights on their way. The clock chooses.
+RESTING = (3, 12, NEVER)
 LEAST_TILES = 4  # of a command: fewer would wait for the adder of the accumulators
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
 CHUNK = 192 << 10  # and at most so many bytes, which hide the latency of memory many times over
@@ -246,20 +251,48 @@ def _lowered(
     lower(c)
     check(b.items)
     banks = Banks(g, chip.core.scratchpad.banks, b.items)
-    top = allocate(b.items, 0, g.pad_bytes // RESTING, banks)
-    try:
-        _rings(b.items, g, top, step, SHARES[0], chip.name, banks)
-    except _NoRoom:  # bytes next to each other in time, if need be
-        top = allocate(b.items, 0)
-    shares = SHARES if model.experts and step.rows == 1 and len(b.items) < TRIED else SHARES[:1]
-    tried = [order(b.items, g, _rings(b.items, g, top, step, share, chip.name, banks)) for share in shares]
-    best = min(range(len(tried)), key=lambda i: tried[i][1].end)
-    items, clock = tried[best]
-    if best != len(tried) - 1:  # an order also places the buffers: the last one placed is the one that counts
-        items, clock = order(b.items, g, _rings(b.items, g, top, step, shares[best], chip.name, banks))
+
+    def placed(choice: tuple[int, float]) -> tuple[list[Item], Clock]:
+        resting, share = choice
+        top = allocate(b.items, 0, g.pad_bytes // resting, banks if resting < NEVER else None)
+        return order(b.items, g, _rings(b.items, g, top, step, share, chip.name, banks))
+
+    _rings(b.items, g, allocate(b.items, 0), step, SHARES[0], chip.name, banks)  # whether it fits at all
+    items, clock = _quickest(placed, _choices(model, step, len(b.items)))
     check(items, g)
     synchronise(items, g.pad_bytes)
     return _Lowered(step, items, round(clock.end), {e.name: t for e, t in clock.used.items()})
+
+
+def _choices(model: Model, step: Step, items: int) -> list[tuple[int, float]]:
+    """(`RESTING`, `SHARES`) to be tried: the likely ones first, all if the entry is short. Experts of one token have
+    a ring of their own; those of several are loaded in loops, where neither matters much."""
+    if model.experts:
+        choices = [(RESTING[0], share) for share in (SHARES if step.rows == 1 else SHARES[:1])]
+    else:
+        choices = [(rest, SHARES[0]) for rest in RESTING]
+    return choices if items < TRIED else choices[:1]
+
+
+def _quickest(
+    placed: Callable[[tuple[int, float]], tuple[list[Item], Clock]], choices: list[tuple[int, float]]
+) -> tuple[list[Item], Clock]:
+    """What takes the least time by the clock, of what has room (the first that is within `WORTH` of it); if nothing
+    has, work buffers side by side."""
+    ends: dict[tuple[int, float], float] = {}
+    last: tuple[tuple[int, float], tuple[list[Item], Clock]] | None = None
+    for choice in choices:
+        try:
+            last = choice, placed(choice)
+        except (_NoRoom, DoesNotHold):
+            continue
+        ends[choice] = last[1][1].end
+    if last is None:
+        return placed((NEVER, SHARES[0]))
+    quickest = min(ends.values())
+    best = next(choice for choice, end in ends.items() if end <= quickest * (1 + WORTH))
+    # an order also places the buffers: the last one placed is the one that counts
+    return last[1] if best == last[0] else placed(best)
 
 
 def _rings(

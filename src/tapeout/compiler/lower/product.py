@@ -34,18 +34,28 @@ def product(
         if len(group[0]) > 1 and rows <= c.g.rows:
             _in_parts(c, x, rows, matrix, group[0], out, plus, kind)
             continue
-        start = group[0][0].offset
-        size = group[-1][-1].offset + group[-1][-1].bytes - start
-        w = _weights(c, matrix.base + start, plus, size, kind)
+        at = _loaded(c, matrix.base, group, plus, kind)
         for first in range(0, rows, c.g.rows):
             here = min(c.g.rows, rows - first)
             for command in group:
                 bank = c.builder.bank()
                 for part in command:
-                    at = w + (part.offset - start)
                     _command(
-                        c, x.row(first), here, matrix, part, at, out.row(first), bank, part is command[-1]
-                    )
+                        c, x.row(first), here, matrix, part, at[part.offset], out.row(first), bank,
+                        part is command[-1],
+                    )  # fmt: skip
+
+
+def _loaded(
+    c: Context, base: Mem, group: list[tuple[Chunk, ...]], plus: Scalar | None, kind: str
+) -> dict[int, Ref]:
+    """Where the chunks are, by their offsets. Those of a command in parts come one by one: its first product does not
+    wait for all of them, and the next command's take the room of each that is done with."""
+    if len(group[0]) > 1:
+        return {p.offset: _weights(c, base + p.offset, plus, p.bytes, kind) for p in group[0]}
+    start = group[0][0].offset
+    w = _weights(c, base + start, plus, group[-1][-1].offset + group[-1][-1].bytes - start, kind)
+    return {command[0].offset: w + (command[0].offset - start) for command in group}
 
 
 def _weights(c: Context, base: Mem, plus: Scalar | None, size: int, kind: str) -> Ref:

@@ -68,7 +68,7 @@ def assembled(
     for buffer in _buffers(b.items, GIVEN):
         buffer.address, at = at, round_up(at + buffer.size, buffer.align)
     banks = Banks(g, core.scratchpad.banks, b.items)
-    top = allocate(b.items, at, g.pad_bytes // RESTING, banks)
+    top = allocate(b.items, at, g.pad_bytes // RESTING[0], banks)
     try:
         rings = _rings(b.items, g, top, banks)
     except DoesNotHold:
