@@ -27,8 +27,7 @@ def entry_for(program: Program, tokens: int) -> int:
 def balanced(model: Model, rows: int) -> Values:
     """What an entry for `rows` tokens of a prompt reads if every expert of a layer is chosen by as many of them as
     any other, within one: the counts, layer by layer, of each group of tokens that goes through them together.
-    The entry of one token reads the experts' numbers instead, on
-    which its time does not depend: no values."""
+    The entry of one token reads the experts' numbers instead, on which its time does not depend: no values."""
     counts: list[int] = []
     for layer in model.layers if rows > 1 else ():
         mixture = layer.feed_forward
