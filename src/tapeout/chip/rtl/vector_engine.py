@@ -172,8 +172,11 @@ class VectorEngine(Block):
             self.error.eq(bad | fetch.error | take.error), self.cause.eq(Mux(bad, next_.cause, Cause.RANGE)),
         ]  # fmt: skip
 
-        # reads: `vtake` has the first port to itself
-        takes = x.kind == Kind.TAKE
+        # reads: `vtake` has the first port to itself. Told by a register that does nothing else: requests go on through
+        # the scratchpad's arbitration in the same cycle, and what the whole engine hangs on comes late.
+        takes = Signal(reset_less=True)
+        with m.If(start):
+            m.d.sync += takes.eq(next_.control.kind == Kind.TAKE)
         first, second = self.first_request, self.second_request
         m.d.comb += [
             first.valid.eq(Mux(takes, take.address.valid, fetch.first.valid)),
@@ -193,6 +196,7 @@ class VectorEngine(Block):
         connect(fetch.step, operands.step)
 
         # pipelines
+        serial_take = x.kind == Kind.TAKE
         connect(operands.lanes, unit.x)
         for one, mine in ((reducer, ~x.greatest), (greatest, x.greatest)):
             m.d.comb += [
@@ -207,17 +211,17 @@ class VectorEngine(Block):
         ]
         connect(operands.quantise, codes.x)
         m.d.comb += [
-            take.x.valid.eq(operands.element.valid & takes),
+            take.x.valid.eq(operands.element.valid & serial_take),
             take.x.payload.eq(operands.element.payload),
-            topk.x.valid.eq(operands.element.valid & ~takes),
+            topk.x.valid.eq(operands.element.valid & ~serial_take),
             topk.x.payload.word.eq(operands.element.payload.word),
             topk.x.payload.last.eq(operands.element.payload.last),
-            operands.element.ready.eq(Mux(takes, take.x.ready, topk.x.ready)),
-            collect.x.valid.eq(Mux(takes, take.y.valid, topk.y.valid)),
-            collect.x.payload.word.eq(Mux(takes, take.y.payload.word, topk.y.payload.index)),
-            collect.x.payload.last.eq(Mux(takes, take.y.payload.last, topk.y.payload.last)),
-            take.y.ready.eq(takes & collect.x.ready),
-            topk.y.ready.eq(~takes & collect.x.ready),
+            operands.element.ready.eq(Mux(serial_take, take.x.ready, topk.x.ready)),
+            collect.x.valid.eq(Mux(serial_take, take.y.valid, topk.y.valid)),
+            collect.x.payload.word.eq(Mux(serial_take, take.y.payload.word, topk.y.payload.index)),
+            collect.x.payload.last.eq(Mux(serial_take, take.y.payload.last, topk.y.payload.last)),
+            take.y.ready.eq(serial_take & collect.x.ready),
+            topk.y.ready.eq(~serial_take & collect.x.ready),
         ]
 
         # results

@@ -130,7 +130,10 @@ class VectorFetch(Block):
         first, in_tail = Signal(reset_less=True), Signal(reset_less=True)
         step, had_part = Signal(2), Signal()
 
-        # of the step
+        # of the step; `takes` apart from the engine's control, as requests hang on it (`vector_engine`)
+        takes = Signal(reset_less=True)
+        with m.If(self.start):
+            m.d.sync += takes.eq(c.control.kind == Kind.TAKE)
         nothing = ~kept["n"].any() & (x.kind != Kind.REDUCE)
         # elements left without those that only fill a block; kept beside `left`, as requests hang on it
         real, some = Signal(signed(len(c.n) + 1), reset_less=True), Signal(reset_less=True)
@@ -142,7 +145,7 @@ class VectorFetch(Block):
         need = [Signal(name=f"need{i}") for i in range(2)]
         each = (x.second == Second.VECTOR) | (x.second == Second.SCALES)
         m.d.comb += [
-            need[0].eq(some & (x.kind != Kind.TAKE) & ((step == 0) | ((step == 1) & ~(rope & x.interleaved)))),
+            need[0].eq(some & ~takes & ((step == 0) | ((step == 1) & ~(rope & x.interleaved)))),
             need[1].eq(
                 some & ~in_tail & (((step == 0) & (each | ((x.second == Second.ROW) & first))) | ((step == 1) & rope))
             ),
@@ -226,7 +229,7 @@ class VectorFetch(Block):
                 )  # fmt: skip
                 scales = x.second == Second.SCALES
                 second = Mux(scales, lanes, Mux(rope & x.interleaved, 64 * lanes, 128 * lanes))
-                with m.If(x.kind != Kind.TAKE):
+                with m.If(~takes):
                     forward(a, advance)
                 forward(upper, pass_bytes)
                 with m.If(x.second != Second.ROW):
