@@ -207,5 +207,6 @@ def test_other_geometries(port: int, word: int, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-def test_edge_elaborates_clean() -> None:
-    assert lint(verilog(Core(load("edge").core))) == []
+@pytest.mark.parametrize("name", ["edge", "flagship"])  # minutes of Verilator, and 6 to 10 GB
+def test_larger_presets_elaborate_clean(name: str) -> None:
+    assert lint(verilog(Core(load(name).core))) == []
