@@ -85,7 +85,7 @@ def test_cores_share_about_as_well_as_the_best_split(
     cycles, _ = product_cycles(d, 1, 1, m, n, k, 1, INT8)
     best = best_of_all(rows, columns, cores, m, n, k)
     # The closed form knows no whole numbers of cores for each axis.
-    assert 0.4 * best - 2 * INTERLEAVE <= cycles <= 2.1 * best + max(rows, INTERLEAVE) * 4
+    assert 0.4 * best - 2 * INTERLEAVE <= cycles <= 2.25 * best + max(rows, INTERLEAVE) * 4
 
 
 def test_usual_products_share_as_well_as_the_best_split() -> None:

@@ -15,18 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.estimate import chip_attention
 from tapeout.estimate.chip_constants import (
-    ATTENTION_HEADS,
-    ATTENTION_LOAD,
-    ATTENTION_ROWS,
-    ATTENTION_TILE,
-    ATTENTION_VECTOR,
     CHUNK_BYTES,
     CHUNK_MOST,
-    FEW_ROWS,
     MEMORY_RESERVE,
-    SCORES_PART,
-    SOFTMAX_INSTRUCTIONS,
     STEP_OVERHEAD_SECONDS,
     VECTOR_ACCESSES,
     VECTOR_PIPELINE_CYCLES,
@@ -77,18 +70,6 @@ class ChipEstimate:
     def watts(self) -> Number:
         """Mean power of one chip during the step."""
         return self.joules / self.seconds
-
-
-def attention_turns(d: DesignArrays, s: Stage, share: Number) -> tuple[Number, Number, Number, Number]:
-    """Rows of queries that a core takes at once in attention, of `share` products; how often it does, a part of a turn
-    being one over a part of the positions; how often the keys and values of a product go to a core; and how often they
-    are read from memory, cores with rows of the same product reading together."""
-    most = np.clip(np.floor(d.scratchpad_bytes / SCORES_PART / (4 * ATTENTION_TILE)), 8.0, ATTENTION_ROWS)
-    few = s.m <= FEW_ROWS
-    rows = np.where(few, s.m, np.minimum(most, s.m))
-    turns = np.where(few, np.where(share >= 1, share / ATTENTION_HEADS, share), share * s.m / rows)
-    again = np.where(few, 1.0, s.m / rows)
-    return rows, turns, again, np.maximum(again * np.minimum(share, 1.0), 1.0)
 
 
 def estimate_chips(
@@ -178,17 +159,16 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             exposed = exposed + np.where(alone, last, 0.0)
             passing = np.maximum(work_time, load - hidden) + exposed
             if s.kind == "attention":
-                # Tile after tile: load, scores, softmax, values; a tile's instructions wait for each other. Of several
-                # cores, which are not in step, some load while others compute, at their ports' rate.
-                share = s.products / d.cores
-                _, turns, again, read = attention_turns(d, s, share)
-                tiles = np.ceil(turns) * np.ceil(s.n / ATTENTION_TILE)
-                tiles = np.where(share >= 1, tiles, np.ceil(turns * s.n / ATTENTION_TILE))
-                port = s.stream_bytes * again / (d.cores * flow.port_rate)
-                load = np.maximum(traffic * read / flow.bandwidth, port)
-                each = (SOFTMAX_INSTRUCTIONS + 2 * np.ceil(s.v / BLOCK)) * instruction + flow.latency_s
-                own = np.where(alone, load, port)
-                serial = ATTENTION_LOAD * own + matrix + ATTENTION_VECTOR * vector + tiles * each
+                # Tile after tile (`chip_attention`). Of several cores, which are not in step, some load while others
+                # compute, at their ports' rate.
+                turns = chip_attention.turns(d, s.m, s.n, s.products / d.cores)
+                port = s.stream_bytes * turns.again / (d.cores * flow.port_rate)
+                load = np.maximum(traffic * turns.read / flow.bandwidth, port)
+                rate = np.where(alone, flow.bandwidth, flow.port_rate)
+                words = (
+                    rate * cycle / np.minimum(d.scratchpad_bytes_per_cycle / d.scratchpad_banks, d.port_bytes)
+                )
+                serial = chip_attention.cycles(d, turns, s.k, s.v, words, flow.latency_s * d.clock_hz) * cycle
                 passing = np.where(alone, serial, np.maximum(load - hidden, serial) + exposed)
             gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes

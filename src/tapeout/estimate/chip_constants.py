@@ -26,15 +26,6 @@ VECTOR_ACCESSES = (
     2.5  # operands and results of a vector instruction, mean, each a word of FP32 for every lane
 )
 NORM_INSTRUCTIONS = 8  # one after the other: square, sum, mean, epsilon, root, two products, quantisation
-# Attention goes tile by tile (numerics.attention), its instructions one after another (compiler.lower.attention).
-ATTENTION_TILE = 128
-ATTENTION_HEADS = 8.0  # of keys, at most, that a core takes at once
-# Queries of several tokens go so many rows at a time that their scores have this part of the scratchpad, within these
-# bounds; keys and values are loaded again for each.
-SCORES_PART, ATTENTION_ROWS, FEW_ROWS = 8, 128, 64
-# The next three are fitted to the cycle simulator (benchmarks/estimate_vs_cycle.py): instructions of a tile that
-# nothing hides, beside two for each 32 channels of values; values load beside the scores; passes over short rows.
-SOFTMAX_INSTRUCTIONS, ATTENTION_LOAD, ATTENTION_VECTOR = 12, 0.84, 1.2
 # Router traversal plus link of a mesh hop, and the handshake when cores exchange partial results
 # (two cycles per hop is what single-cycle-router meshes reach; Dally and Towles, 2004).
 NOC_CYCLES_PER_HOP = 2

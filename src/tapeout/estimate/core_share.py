@@ -19,11 +19,10 @@ import numpy as np
 from tapeout.chip.isa.layout import row_bytes
 from tapeout.chip.spec import ChipSpec
 from tapeout.errors import DoesNotHold
-from tapeout.estimate.chip import ChipEstimate, StageTime, attention_turns, estimate_chips
+from tapeout.estimate import chip_attention
+from tapeout.estimate.chip import ChipEstimate, StageTime, estimate_chips
 from tapeout.estimate.chip_constants import (
-    ATTENTION_HEADS,
     CORE_SYNC_CYCLES,
-    FEW_ROWS,
     NOC_CYCLES_PER_HOP,
     STEP_OVERHEAD_SECONDS,
 )
@@ -272,23 +271,19 @@ class _Parts:
         return region
 
     def _attention(self, s: Stage) -> Part:
-        share, m, n = _one(s.products) / self.cores, _one(s.m), _one(s.n)
+        share, m = _one(s.products) / self.cores, _one(s.m)
         wait = round(self._exchange())
         dim, wide = round(_one(s.k)), round(_one(s.v) or _one(s.k))
-        rows, turns, again, read = (_one(x) for x in attention_turns(self.d, s, np.asarray(share)))
+        t = chip_attention.turns(self.d, s.m, s.n, np.asarray(share))
+        turns, heads = round(_one(t.turns)), round(_one(t.heads))
         if self.cores > 1:
-            self.rates["cache"] = min(self.share * again / read, float(self.d.port_bytes))
-        if m <= FEW_ROWS:  # the queries of one token, several heads of keys at once
-            kv = max(min(round(share), int(ATTENTION_HEADS)), 1)
-            times = max(-(-share // kv), 1)
-            context = max(round(n * min(share, 1.0)), 1)
-            return Attention(s.name, wait, round(times), kv, round(m), 1, dim, wide, context)
-        group = 8
-        tokens = max(round(rows / group), 1)
-        context = max(round(n * min(turns, 1.0)), BLOCK)
-        return Attention(
-            s.name, wait, max(round(turns), 1), 1, group, min(tokens, context), dim, wide, context
-        )
+            self.rates["cache"] = min(self.share * _one(t.again) / _one(t.read), float(self.d.port_bytes))
+        context = max(round(_one(t.context)), 1)
+        if m <= chip_attention.FEW_ROWS:  # the queries of one token, several heads of keys at once
+            return Attention(s.name, wait, turns, heads, round(m), 1, dim, wide, context)
+        group, context = 8, max(context, BLOCK)
+        tokens = max(round(_one(t.rows) / group), 1)
+        return Attention(s.name, wait, turns, 1, group, min(tokens, context), dim, wide, context)
 
 
 def _one(x: Number) -> float:

@@ -1,0 +1,141 @@
+"""Cycles of attention on one core, tile after tile of 128 positions, as `compiler.lower.attention` has it.
+
+A tile's instructions wait for each other: keys come from memory, scores, the steps of the softmax, then for each 32
+channels of values the probabilities times the values' scales, their conversion and a product. The next tile's loads
+stand behind them in the program. So a tile takes the sum of
+
+| | |
+|---|---|
+| keys | latency of memory, and words of the port: runs of a command's positions for codes and scales |
+| products | commands of up to `rows` queries: a step for each block, or as long as their sums drain |
+| softmax | passes of the lanes over rows of positions, and sums and maxima of VECTOR_REDUCED elements a cycle |
+| between instructions | the pipeline of each that waits for the one before |
+
+and of what is left of the values' load. Where operands and results of the vector engine meet in the scratchpad's banks
+its passes take longer. The constants below are fitted to the cycle simulator on random cores
+(`benchmarks/estimate_vs_cycle.py`, seeds 11 and 12); all are near what the timing of the instructions says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tapeout.chip.isa.timing import VECTOR_REDUCED
+from tapeout.estimate.chip_constants import INTERLEAVE
+from tapeout.estimate.chip_design import BLOCK, DesignArrays
+from tapeout.workload.operators import Number
+
+TILE = 128
+HEADS = 8.0  # of keys, at most, that a core takes at once
+# Queries of several tokens go so many rows at a time that their scores have this part of the scratchpad, within these
+# bounds; keys and values are loaded again for each.
+SCORES_PART, ROWS_MOST, FEW_ROWS = 8, 128, 64
+# Cycles from an instruction of the softmax to one that needs its result, beside its passes; mean of all.
+DEPENDENT = 9.0
+GROUP = 76.0  # the same for each 32 channels: scaling and conversion, which the matrix waits for
+HEAD = 10.0  # of a vector instruction behind another of the same group, one for each head of keys
+PRODUCT_FILL = 42.0  # fetch, pipeline and first results of the scores, and of the last product of a tile
+COMMAND = 17.0  # of a command of the matrix engine at least
+DRAIN = 1.2  # cycles a row and tile of sums takes to leave: they meet other accesses in the banks
+SOFTMAX = 5  # instructions over whole rows that wait for each other, beside the short ones
+SHORT, SHORT_FIRST = 5, 1  # over an element of each row: running maximum, correction, sum; of the first tile
+
+
+class Turns(NamedTuple):
+    """How one core goes through its part of attention. `rows` of queries at once, of `heads` heads of keys each;
+    `turns` times, over `context` positions each. `again`: how often the keys and values of a product go to a core;
+    `read`: how often they are read from memory, cores with rows of the same product reading together."""
+
+    rows: Number
+    heads: Number
+    turns: Number
+    context: Number
+    again: Number
+    read: Number
+
+
+def turns(d: DesignArrays, m: Number, n: Number, share: Number) -> Turns:
+    """`share` products of m queries over n positions each, on one core."""
+    most = np.clip(np.floor(d.scratchpad_bytes / SCORES_PART / (4 * TILE)), 8.0, ROWS_MOST)
+    few = m <= FEW_ROWS
+    rows = np.where(few, m, np.minimum(most, m))
+    heads = np.where(few, np.clip(np.round(share), 1.0, HEADS), 1.0)
+    count = np.where(few, share / heads, share * m / rows)
+    again = np.where(few, 1.0, m / rows)
+    context = np.maximum(n * np.minimum(count, 1.0), 1.0)
+    # A part of a turn is one over a part of the positions; whole ones come one after another.
+    whole = np.maximum(np.ceil(count - 1e-4), 1.0)
+    return Turns(rows, heads, whole, context, again, np.maximum(again * np.minimum(share, 1.0), 1.0))
+
+
+def cycles(d: DesignArrays, t: Turns, k: Number, v: Number, words: Number, latency: Number) -> Number:
+    """Of a core, for queries and keys of `k` channels and values of `v`. `words`: of the scratchpad or of the port,
+    whichever is narrower, that memory sends it a cycle; `latency`: of memory, in cycles."""
+    full = np.floor(t.context / TILE)
+    rest = np.ceil((t.context - full * TILE) / BLOCK) * BLOCK
+    whole = _tile(d, t, k, v, words, latency, float(TILE), t.context)
+    part = _tile(d, t, k, v, words, latency, np.maximum(rest, BLOCK), t.context)
+    first = np.where(full > 0, whole.first, part.first)
+    return t.turns * (full * whole.cycles + (rest > 0) * part.cycles - first + PRODUCT_FILL)
+
+
+class _Tile(NamedTuple):
+    """`first`: what the first tile has less, there being nothing to correct."""
+
+    cycles: Number
+    first: Number
+
+
+def _tile(
+    d: DesignArrays,
+    t: Turns,
+    k: Number,
+    v: Number,
+    words: Number,
+    latency: Number,
+    n: Number,
+    context: Number,
+) -> _Tile:
+    """Of a tile with n positions."""
+    lanes, rows = d.vector_lanes, t.rows * t.heads
+    word = np.minimum(d.scratchpad_bytes_per_cycle / d.scratchpad_banks, d.port_bytes)
+    keys, values = np.ceil(k / BLOCK), np.ceil(v / BLOCK)
+    unit = np.minimum(TILE, 8 * d.columns)  # positions whose scores one command makes
+    panel = np.maximum(BLOCK, d.columns)
+    # loads
+    units = np.ceil(n / unit)
+    load_keys = t.heads * keys * units * (np.ceil(unit * BLOCK / word) + np.ceil(unit / word)) / words
+    load_values = t.heads * values * (BLOCK + 1) * np.ceil(n / word) / words
+    # products
+    height = np.minimum(t.rows, d.rows)
+    groups = t.heads * np.ceil(t.rows / d.rows)
+    step = unit / d.columns
+    scores = np.maximum(keys * np.maximum(np.maximum(step, height), INTERLEAVE), DRAIN * height * step)
+    # commands are made for every position of a tile that any row can see
+    scores = groups * np.ceil(np.minimum(TILE, context) / unit) * np.maximum(scores, COMMAND)
+    step = panel / d.columns
+    weigh = np.maximum(n / BLOCK * np.maximum(np.maximum(step, height), INTERLEAVE), DRAIN * height * step)
+    weigh = groups * np.maximum(weigh, COMMAND) * (values > 0)
+    # softmax
+    taken = np.minimum(np.maximum(4 * lanes * d.scratchpad_banks / d.scratchpad_bytes_per_cycle, 1.0)
+                       / d.scratchpad_banks, 1.0)  # fmt: skip
+    one, two, many = (
+        1 + taken,
+        1 + 2 * taken,
+        1 + 0.3 * taken,
+    )  # reads and writes that a pass has beside the first
+    passes, out = np.ceil(n / lanes), np.ceil(v / lanes)
+    reduced = rows * np.maximum(n / np.minimum(lanes, VECTOR_REDUCED), 2.0)
+    window = rows * np.ceil(BLOCK / lanes)
+    before = rows * passes * one * 3 + window + reduced + SHORT * np.ceil(rows / lanes)
+    group = rows * passes * (two + many)
+    correct = 2 * rows * out * two
+    between = DEPENDENT * (SOFTMAX + SHORT) + values * (GROUP + HEAD * (t.heads - 1))
+    ahead = latency + load_keys + scores + before + group + DEPENDENT * (SOFTMAX + SHORT)
+    late = np.maximum(latency + load_keys + load_values - ahead, 0.0) * (values > 0)
+    softmax = before + values * group + reduced + between + late
+    whole = latency + load_keys + scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT
+    first = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
+    return _Tile(whole, first)
