@@ -74,7 +74,7 @@ class Sample:
                 "norm.one", "vector", "norm", m=m * n, weight_bytes=4 * n, input_bytes=4 * m * n,
                 output_bytes=m * n * eight, vector_operations=m * n * (NORM_OPERATIONS + 1),
             )  # fmt: skip
-            return stages((o,), m)[0]
+            return replace(stages((o,), m)[0], chosen=True)
         if self.kind == "attention":
             kv, group, dim, context = self.shape
             o = Operator(

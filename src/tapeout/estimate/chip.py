@@ -30,8 +30,10 @@ from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, produc
 from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_stages import Stage
 from tapeout.estimate.chip_work import ChipWork
+from tapeout.estimate.chip_vector import NORM_EARLY, NORM_LATE, NORM_SHORT, Passes, crossed, passes
 from tapeout.estimate.step import collective_seconds
 from tapeout.workload.operators import Number
+from tapeout.workload.shard import NORM_OPERATIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,23 @@ def estimate_chips(
         return _estimate(d, work, breakdown, dtype)
 
 
+def _norm(d: DesignArrays, p: Passes, s: Stage, load: Number) -> tuple[Number, Number]:
+    """Seconds of a norm, and those of it that are not passes of the lanes. Its weights, which take `load`, have to be
+    there for its last product; a conversion of the result may follow."""
+    cycle = 1 / d.clock_hz
+    rows = np.maximum(s.tokens / d.cores, 1.0)
+    own = np.maximum(
+        s.m / (d.cores * rows), 1.0
+    )  # of a row; one that goes to several cores is a part of one to each
+    across = crossed(d.vector_lanes, rows, s.m / s.tokens)
+    each = rows * np.ceil(own / d.vector_lanes) * across
+    converted = np.maximum(s.vector / s.m - NORM_OPERATIONS, 0.0)
+    late = each * (p.two + converted * p.quantise) + NORM_LATE
+    fixed = NORM_EARLY + NORM_SHORT * (rows - 1)
+    early = each * (p.square + p.one) + rows * own * p.reduced * np.where(across > 1, 1.06, 1.0) + fixed
+    return (np.maximum(load, early * cycle) + late * cycle), (fixed + NORM_LATE) * cycle
+
+
 def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> ChipEstimate:
     flow, links = Flow.of(d), d.links()
     cycle = 1 / d.clock_hz
@@ -96,6 +115,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     stall = 1 + (VECTOR_ACCESSES - 1) * taken
     element = stall / lanes
     reduction = np.maximum(element, 1 / (np.minimum(d.vector_lanes, VECTOR_REDUCED) * d.cores * d.clock_hz))
+    p = passes(d)
     alone = np.asarray(d.cores) == 1
     instruction = VECTOR_PIPELINE_CYCLES * cycle
     supported: Any = np.ones((), dtype=bool)
@@ -125,7 +145,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             load = traffic / flow.bandwidth
             chain = s.chain * instruction
             exposed = instruction + flow.latency_s if s.kind == "gather" else chain
-            passing = np.maximum(load, vector) + exposed
+            if s.name.startswith("norm."):
+                passing, exposed = _norm(d, p, s, load + (flow.latency_s + instruction if s.chosen else 0))
+            else:
+                passing = np.maximum(load, vector) + exposed
             gap = gap + passing
             joules = traffic * flow.joules_per_byte + s.held_bytes * d.joules_per_scratchpad_byte
         else:
@@ -144,7 +167,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.
             port, rows, copied, _ = flow.port_seconds(s, row_tiles)
-            load = np.maximum(traffic / flow.bandwidth, port)
+            # Weights come in whole words of the engine, the last one filled up.
+            outputs = d.columns * ways
+            filled = 1.0 if s.kind == "attention" else np.ceil(s.n / outputs) * (outputs / s.n)
+            load = np.maximum(traffic / flow.bandwidth, port * flow.stalled) * filled
             early = rows if s.chosen else gap + rows
             exposed = between + rows + (flow.latency_s if s.chosen else 0)
             work_time = np.maximum(matrix, vector)

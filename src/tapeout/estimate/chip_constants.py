@@ -11,6 +11,12 @@ INTERLEAVE = 4  # cycles of the FP32 addition, and so between two blocks of one 
 # An instruction passes fetch, decode and the scoreboard before its engine starts, and signals its end.
 INSTRUCTION_CYCLES = 12
 # The rest of this group: tapeout.chip.isa.timing, which tests hold equal to the RTL.
+# Rows of sums begin at multiples of so many bytes, and a write of theirs finds its bank taken by operands as if those
+# took so many banks in each cycle.
+RESULT_ALIGN, BANKS_TAKEN = 32, 1.2
+# Of the cycles in which a row loads, and the weights' beats take its bank, the part in which it waits; the rest it has in
+# hand. Fitted to the cycle simulator (benchmarks/estimate_vs_cycle.py, seeds 101 and 202).
+ROW_WAITS = 0.45
 # Weights come in chunks (tapeout.compiler): of a command, at least and at most so many bytes.
 CHUNK_BYTES, CHUNK_MOST = 4608.0, 98304.0
 # A load has whole groups of so many blocks of the contraction, and at most this part of the scratchpad; weights that

@@ -18,6 +18,7 @@ import numpy as np
 
 from tapeout.chip.isa.geometry import LEAST_TILES
 from tapeout.estimate.chip_constants import (
+    BANKS_TAKEN,
     CORE_SYNC_CYCLES,
     GROUPS_PART,
     INSTRUCTION_CYCLES,
@@ -25,6 +26,8 @@ from tapeout.estimate.chip_constants import (
     LOAD_BLOCKS,
     MATRIX_PIPELINE_CYCLES,
     NOC_CYCLES_PER_HOP,
+    RESULT_ALIGN,
+    ROW_WAITS,
     WEIGHTS_PART,
 )
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
@@ -50,7 +53,7 @@ def most_words(d: DesignArrays, ways: Number, blocks: Number, block_bytes: float
 class Split(NamedTuple):
     """How the cores share `products` products (row tiles counted each), in words of columns × ways outputs.
 
-    `height`: rows of a command, `least`: cycles of a step of it at the least. `words`: of a product, `all_words` of
+    `height`: rows of a command, `rows`: mean ones, `least`: cycles of a step of it at the least. `words`: of a product, `all_words` of
     all. `blocks`: cycles of a word, of which each of `shared` cores takes its part of the contraction. A core takes
     words in whole commands, the busiest `commands` of `command_words` each, none of more than `most`: fewer words
     than keep it busy while the rows load take as long.
@@ -59,6 +62,7 @@ class Split(NamedTuple):
     products: Number
     row_tiles: Number
     height: Number
+    rows: Number
     least: Number
     words: Number
     all_words: Number
@@ -103,7 +107,18 @@ def split(
     parts = np.maximum(np.floor(words / dealt), np.ceil(words / most))
     commands = np.ceil(products * parts * shared / d.cores * (1 - 1e-5))
     return Split(
-        products, row_tiles, height, least, words, all_words, blocks, shared, commands, words / parts, most
+        products,
+        row_tiles,
+        height,
+        m / row_tiles,
+        least,
+        words,
+        all_words,
+        blocks,
+        shared,
+        commands,
+        words / parts,
+        most,
     )
 
 
@@ -126,7 +141,10 @@ def product_cycles(
     """
     p = split(d, rate, ways, m, n, k, products, block_bytes)
     cycles = _cycles(d, p, rate, ways, block_bytes)
-    if port is None or not np.any(p.row_tiles > 1):
+    several = (p.row_tiles > 1) & (
+        np.asarray(d.cores) > 1
+    )  # a core alone has all row tiles meet what it loads
+    if port is None or not np.any(several):
         return cycles, p.row_tiles
     # A core's row tiles one by one, weights loaded again for each, or all with weights that stay for them.
     brought = (
@@ -134,7 +152,7 @@ def product_cycles(
     )
     both = split(d, rate, ways, m, n, k, products, block_bytes, True)
     other = _cycles(d, both, rate, ways, block_bytes)
-    return np.where(p.row_tiles > 1, np.minimum(np.maximum(cycles, brought), other), cycles), p.row_tiles
+    return np.where(several, np.minimum(np.maximum(cycles, brought), other), cycles), p.row_tiles
 
 
 def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: float) -> Number:
@@ -143,20 +161,34 @@ def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: 
     beat = np.maximum(
         d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
     )
-    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks  # holds the codes of several steps
-    beat = np.minimum(beat, 1.0) * (p.height > 1) * np.minimum(2 * BLOCK / word, 1.0)
+    beat = np.minimum(beat, 1.0)
+    least = p.least * (1 + (p.height > 1) * ROW_WAITS * beat / (1 - beat / 2))
     # The accumulators hold so many words of a command: a longer row of outputs is several commands.
     whole = np.floor(p.words / p.most)
     left = p.words - whole * p.most
-    step = whole * np.maximum(p.least + beat * p.most, p.most)
-    step = step + np.maximum(left, p.least + beat * left) * (left > 0)
+    step = whole * np.maximum(least, p.most) + np.maximum(left, least) * (left > 0)
     held = np.ceil(p.all_words * p.shared / d.cores)  # words of a core
     busy = np.maximum(np.ceil(p.products * step * p.shared / d.cores * (1 - 1e-5)), p.least)
     busy = np.maximum(busy, p.commands * np.maximum(p.command_words, p.least))
     # The scratchpad feeds every column each cycle, and a row.
     fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)
-    return np.maximum(busy * np.ceil(p.blocks / p.shared) * stall, held * p.height)
+    beats = busy * np.ceil(p.blocks / p.shared) * stall
+    return np.maximum(beats, _drain(d, p, ways, held, beats))
+
+
+def _drain(d: DesignArrays, p: Split, ways: Number, held: Number, beats: Number) -> Number:
+    """Cycles in which `held` words of sums leave: one a row and word, and those that writes wait. A row whose last word
+    is in two lines of the scratchpad has a write more; each write may find its bank taken by operands, and nothing else
+    leaves meanwhile."""
+    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
+    pitch = 4 * d.columns * ways
+    line = np.maximum(word, pitch)
+    sums = held * p.rows
+    beyond = np.maximum(pitch - RESULT_ALIGN, 0) / line
+    taken = np.minimum(beats / sums, 1.0) * BANKS_TAKEN / d.scratchpad_banks
+    rows = sums / np.minimum(p.command_words, p.most)
+    return sums + rows * beyond + (sums * (pitch / line) + rows) * taken
 
 
 def overhead_cycles(d: DesignArrays) -> Number:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapeout.estimate.chip_design import DesignArrays
+from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.estimate.chip_stages import Stage
 from tapeout.workload.operators import Number
 
@@ -17,10 +17,11 @@ KEPT = 2 / 3  # of a scratchpad, for inputs and outputs: a chunk of weights is a
 class Flow:
     """What limits loads on a design. `bandwidth`: bytes/s of all cores together; `port_rate`: of one core;
     `kept`: bytes of all scratchpads for data that stays, the rest being for what streams through; `half`: of what
-    streams, that may come early."""
+    streams, that may come early. `stalled`: how much longer a port takes with weights that are read meanwhile."""
 
     bandwidth: Number
     port_rate: Number
+    stalled: Number
     cores: Number
     rows: Number
     half: Number
@@ -38,6 +39,12 @@ class Flow:
         # A port moves its width each cycle, if enough requests (of its width each) are in flight to cover the latency.
         flight = d.outstanding * d.port_bytes / d.memory_latency_s
         port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight) * used
+        # A port that fills a word a cycle waits for banks that the engine reads, each word once: y = 1 + 1 / (banks · y).
+        # Where a beat is a word both go from bank to bank in step.
+        waits = (1 + np.sqrt(1 + 4 / d.scratchpad_banks)) / 2
+        full = np.minimum(d.port_bytes, word) * d.clock_hz
+        meets = (word <= d.port_bytes) & (word < BLOCK * d.columns)
+        stalled = np.where(meets, np.maximum(waits * port / full, 1.0), 1.0)
         # Memory controllers sit along two sides of the mesh: its rows carry what goes beyond the first column.
         side = np.sqrt(d.cores)
         entry = 2 * side * d.noc_bytes * d.clock_hz / np.maximum(1 - 2 / side, 1e-9)
@@ -48,6 +55,7 @@ class Flow:
         return Flow(
             bandwidth=bandwidth,
             port_rate=port,
+            stalled=stalled,
             cores=d.cores,
             rows=d.rows,
             half=half,

@@ -1,0 +1,72 @@
+"""Cycles of vector instructions: passes of the lanes over rows, and how their streams meet in the scratchpad's banks.
+
+An access of the vector engine takes the banks of a pass (or a word, if that is more), so the scratchpad has `slots`
+places for one, and a word holds a pass or more. The compiler places buffers so that streams meet little
+(`compiler.banks`); what is left of it, by the streams an instruction has, is fitted to the cycle simulator
+(`benchmarks/estimate_vs_cycle.py`, norms of seed 101). In cycles of a pass:
+
+| | one slot | two | four | eight |
+|---|---|---|---|---|
+| a row and itself to another (`square`): two reads of one address | 3 | 1.6 | 1.2 to 2 | 1.1 to 2 |
+| a row to another (`one`) | 2 | 1 | 1 | 1 |
+| two rows to one of them (`two`) | 5 | 1.5 | 1.1 to 1.4 | 1 to 1.2 |
+| conversion (`quantise`): a write for 32 elements, and one of scales for eight of them | 2 | 1.2 to 1.9 | 1 to 1.9 | 1 to 1.9 |
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tapeout.chip.isa import timing
+from tapeout.chip.isa.geometry import BLOCK_BYTES
+from tapeout.estimate.chip_constants import VECTOR_REDUCED
+from tapeout.estimate.chip_design import DesignArrays
+from tapeout.workload.operators import Number
+
+# A norm's instructions beside their passes, each waiting for the one before: square, sum, mean, epsilon, root and the
+# product with it; then, with the weights there, that with them and the conversion.
+NORM_EARLY = float(
+    6 * timing.VECTOR_START
+    + 3 * timing.VECTOR_MUL
+    + timing.VECTOR_TOTAL
+    + timing.VECTOR_ADD
+    + timing.VECTOR_FUNCTION
+)
+NORM_LATE = float(2 * timing.VECTOR_START + timing.VECTOR_MUL + timing.VECTOR_QUANTISE)
+NORM_SHORT = 4.0  # cycles of another row: three instructions over an element of each, which share words
+QUANTISE_LANES = 146.0  # as many lanes as make a conversion's writes take as long again as its reads
+
+
+class Passes(NamedTuple):
+    """Cycles of a pass by kind of instruction, and of an element that is summed or compared, on one core."""
+
+    square: Number
+    one: Number
+    two: Number
+    quantise: Number
+    reduced: Number
+
+
+def passes(d: DesignArrays) -> Passes:
+    """Of one core of `d`."""
+    lanes = d.vector_lanes
+    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
+    width = np.maximum(np.maximum(4 * lanes, word), BLOCK_BYTES)
+    slots = np.maximum(d.scratchpad_bytes_per_cycle / width, 1.0)
+    apart = 4 * lanes / width  # 1: a pass has a place of its own
+    square = np.maximum(np.minimum(2 - apart + 1.7 / slots**1.5, 2.0), 3 / slots)
+    one = np.maximum(2 / slots, 1.0)
+    two = 1 + 4 / slots**3 + (1 - apart) * 1.6 / slots
+    quantise = np.maximum(1 + lanes / QUANTISE_LANES, 2 / slots) + (slots == 2) * 0.2
+    reduced = np.maximum(1 / np.minimum(lanes, VECTOR_REDUCED), (slots == 1) * 1.13 / VECTOR_REDUCED)
+    return Passes(square, one, two, quantise, reduced)
+
+
+def crossed(lanes: Number, rows: Number, n: Number) -> Number:
+    """How much longer passes over `rows` rows of `n` elements take because some rows do not begin where a pass does, so
+    that each of their passes is two accesses."""
+    start = np.fmod(n, lanes)
+    part = np.where(start == 0, 0.0, np.where(np.fmod(2 * start, lanes) == 0, 0.5, 0.75))
+    return 1 + 1.2 * part * (rows > 1)
