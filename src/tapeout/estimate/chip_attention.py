@@ -61,7 +61,10 @@ def turns(d: DesignArrays, m: Number, n: Number, share: Number) -> Turns:
     most = np.clip(np.floor(d.scratchpad_bytes / SCORES_PART / (4 * TILE)), 8.0, ROWS_MOST)
     few = m <= FEW_ROWS
     rows = np.where(few, m, np.minimum(most, m))
-    heads = np.where(few, np.clip(np.round(share), 1.0, HEADS), 1.0)
+    # as many heads in each turn: eleven are six and five, not eight and three
+    heads = np.where(
+        few, np.ceil(np.maximum(share, 1.0) / np.ceil(np.maximum(share, 1.0) / HEADS) - 1e-4), 1.0
+    )
     count = np.where(few, share / heads, share * m / rows)
     again = np.where(few, 1.0, m / rows)
     context = np.maximum(n * np.minimum(count, 1.0), 1.0)

@@ -122,6 +122,7 @@ class _Parts:
         self.cores = _one(d.cores)
         self.clock = _one(d.clock_hz)
         self.share = _one(self.flow.bandwidth) / self.cores / self.clock  # bytes a cycle of a core
+        self.port = min(_one(d.port_bytes), _one(d.noc_bytes))  # the same at most: its link may be narrower than its port
         self.rates: dict[str, float] = {}
         self.names: list[str] = []
         repeats = [_one(t.stage.repeats) for t in self.times]
@@ -173,7 +174,7 @@ class _Parts:
             slow = self.share < float(self.d.port_bytes)
             return Memory(round(_one(self.flow.latency_s) * self.clock), self.share if slow else None)
         return Memory(
-            round(_one(self.flow.latency_s) * self.clock), min(self.share, float(self.d.port_bytes)),
+            round(_one(self.flow.latency_s) * self.clock), min(self.share, self.port),
             regions=tuple((REGIONS.index(name), rate) for name, rate in self.rates.items()), slack=SLACK,
         )  # fmt: skip
 
@@ -267,7 +268,7 @@ class _Parts:
         if len(self.names) > len(STREAMS):
             raise DoesNotHold(f"{name}: more kinds of products than regions of memory")
         region = STREAMS[self.names.index(name)]
-        self.rates[region] = min(max(rate, 0.01), float(self.d.port_bytes))
+        self.rates[region] = min(max(rate, 0.01), self.port)
         return region
 
     def _attention(self, s: Stage) -> Part:
@@ -277,7 +278,10 @@ class _Parts:
         t = chip_attention.turns(self.d, s.m, s.n, np.asarray(share))
         turns, heads = round(_one(t.turns)), round(_one(t.heads))
         if self.cores > 1:
-            self.rates["cache"] = min(self.share * _one(t.again) / _one(t.read), float(self.d.port_bytes))
+            # what it has more than the mean core comes while others have nothing to load
+            more = max(turns * heads / share, 1.0) if share >= 1 and m <= chip_attention.FEW_ROWS else 1.0
+            rate = self.share * more * _one(t.again) / _one(t.read)
+            self.rates["cache"] = min(rate, self.port)
         context = max(round(_one(t.context)), 1)
         if m <= chip_attention.FEW_ROWS:  # the queries of one token, several heads of keys at once
             return Attention(s.name, wait, turns, heads, round(m), 1, dim, wide, context)
