@@ -131,14 +131,18 @@ def _tile(
     )  # reads and writes that a pass has beside the first
     passes, out = np.ceil(n / lanes), np.ceil(v / lanes)
     reduced = rows * np.maximum(n / np.minimum(lanes, VECTOR_REDUCED), 2.0)
-    window = rows * np.ceil(BLOCK / lanes)
+    # what one token does not see is in the last block; of several, each sees its own part
+    window = rows * np.where(t.rows > FEW_ROWS, passes * one, np.ceil(BLOCK / lanes))
     before = rows * passes * one * 3 + window + reduced + SHORT * np.ceil(rows / lanes)
-    group = rows * passes * (two + many)
+    scale, quantise = rows * passes * two + HEAD * (t.heads - 1), rows * passes * many
+    # the next channels' probabilities are scaled beside the product of these
+    further = np.maximum(values - 1, 0.0) * (np.maximum(weigh, scale) + quantise + GROUP)
+    group = (scale + quantise + GROUP) * (values > 0)
     correct = 2 * rows * out * two
-    between = DEPENDENT * (SOFTMAX + SHORT) + values * (GROUP + HEAD * (t.heads - 1))
-    ahead = latency + load_keys + scores + before + group + DEPENDENT * (SOFTMAX + SHORT)
+    between = DEPENDENT * (SOFTMAX + SHORT)
+    ahead = latency + load_keys + scores + before + group + between
     late = np.maximum(latency + load_keys + load_values - ahead, 0.0) * (values > 0)
-    softmax = before + values * group + reduced + between + late
+    softmax = before + group + further + reduced + between + late
     whole = latency + load_keys + scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT
     first = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
     return _Tile(whole, first)

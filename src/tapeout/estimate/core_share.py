@@ -122,7 +122,9 @@ class _Parts:
         self.cores = _one(d.cores)
         self.clock = _one(d.clock_hz)
         self.share = _one(self.flow.bandwidth) / self.cores / self.clock  # bytes a cycle of a core
-        self.port = min(_one(d.port_bytes), _one(d.noc_bytes))  # the same at most: its link may be narrower than its port
+        self.port = min(
+            _one(d.port_bytes), _one(d.noc_bytes)
+        )  # the same at most: its link may be narrower than its port
         self.rates: dict[str, float] = {}
         self.names: list[str] = []
         repeats = [_one(t.stage.repeats) for t in self.times]
