@@ -7,7 +7,7 @@ values. This is what tilings and orders are chosen by; the cycle simulator says 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from tapeout.chip.isa import timing
@@ -15,7 +15,7 @@ from tapeout.chip.isa.definition import Engine, Operands
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.matrix.matmul import beats
 from tapeout.compiler.builder import nominal
-from tapeout.compiler.ir import Calculate, Item, Loop, Op, Ref, Stop, named, spans
+from tapeout.compiler.ir import Calculate, Item, Loop, Mem, Op, Ref, Stop, named, spans
 
 LATENCY = 100  # cycles of an access of memory
 ALIGNED = 1 << 12  # bytes: a multiple of every word of a scratchpad and of a port
@@ -74,10 +74,12 @@ class _Touched:
 
 
 class Clock:
-    """Time as items are given to it, in the order of the program."""
+    """Time as items are given to it, in the order of the program. `slower`: by region of memory, how many times as long
+    as the port takes its bytes do; 1 for those that are not named."""
 
-    def __init__(self, g: Geometry) -> None:
+    def __init__(self, g: Geometry, slower: Mapping[str, float] | None = None) -> None:
         self.g = g
+        self.slower = slower or {}
         self.now = float(LATENCY)  # of the sequencer: its first line comes from memory
         self.free: dict[Engine, float] = dict.fromkeys(Engine, 0.0)
         self.queued: dict[Engine, deque[float]] = {e: deque([0.0] * QUEUE, QUEUE) for e in Engine}
@@ -101,6 +103,15 @@ class Clock:
                 at = max(at, self.read.last(me, *span))
         return at
 
+    def busy(self, op: Op) -> tuple[float, float]:
+        """`busy`, with memory as it is."""
+        occupied, whole = busy(op, self.g)
+        at = op.operands.get("memory")
+        if isinstance(at, Mem) and at.region in self.slower:
+            more = (self.slower[at.region] - 1) * occupied
+            return occupied + more, whole + more
+        return occupied, whole
+
     def start(self, item: Item) -> float:
         """When it would start if it came next."""
         if isinstance(item, Op):
@@ -121,7 +132,7 @@ class Clock:
         queued = self.queued[item.engine]
         self.now = max(self.now, queued[0]) + timing.DISPATCH + SCALARS * timing.SCALAR
         queued.append(begin)  # the place in the queue is free when it starts
-        occupied, whole = busy(item, self.g)
+        occupied, whole = self.busy(item)
         self.free[item.engine] = begin + occupied
         self.used[item.engine] += occupied
         done = begin + whole

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from tapeout.chip.isa.definition import Engine
 from tapeout.chip.isa.geometry import Geometry, round_up
 from tapeout.compiler.banks import Banks
-from tapeout.compiler.clock import LATENCY, Clock, busy
+from tapeout.compiler.clock import LATENCY, Clock
 from tapeout.compiler.ir import (
     EXPERTS,
     VECTORS,
@@ -116,9 +116,11 @@ def least(items: Iterable[Item], kinds: Iterable[str], banks: Banks, ahead: int 
 
 
 class _Order:
-    def __init__(self, items: list[Item], g: Geometry, rings: Mapping[str, Ring]) -> None:
-        self.items, self.g, self.rings = items, g, rings
-        self.clock = Clock(g)
+    def __init__(
+        self, items: list[Item], g: Geometry, rings: Mapping[str, Ring], slower: Mapping[str, float] | None
+    ) -> None:
+        self.items, self.rings = items, rings
+        self.clock = Clock(g, slower)
         self.result: list[Item] = []
         self.waiting: dict[str, deque[tuple[int, Op]]] = {kind: deque() for kind in rings}
         self.last: dict[Buffer, int] = {}
@@ -227,14 +229,16 @@ class _Order:
                     self.room[buffer] = found
                 start = max(self.clock.free[Engine.LOAD], self.room[buffer])
                 if isinstance(item, Op) and item.engine == Engine.LOAD:
-                    start += busy(op, self.g)[0] + LATENCY
+                    start += self.clock.busy(op)[0] + LATENCY
                 if start <= begin and (best is None or i < best[0]):
                     best = (i, op)
             if best is None or not self.issue(best[1]):
                 return
 
 
-def order(items: list[Item], g: Geometry, rings: Mapping[str, Ring]) -> tuple[list[Item], Clock]:
-    """The items with their prefetches moved and placed, and the clock at the end of them."""
-    o = _Order(items, g, rings)
+def order(
+    items: list[Item], g: Geometry, rings: Mapping[str, Ring], slower: Mapping[str, float] | None = None
+) -> tuple[list[Item], Clock]:
+    """The items with their prefetches moved and placed, and the clock at the end of them. `slower`: as of `Clock`."""
+    o = _Order(items, g, rings, slower)
     return o.run(), o.clock

@@ -29,8 +29,8 @@ from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles, tiles_of
 from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_stages import Stage
-from tapeout.estimate.chip_work import ChipWork
 from tapeout.estimate.chip_vector import NORM_EARLY, NORM_LATE, NORM_SHORT, Passes, crossed, passes
+from tapeout.estimate.chip_work import ChipWork
 from tapeout.estimate.step import collective_seconds
 from tapeout.workload.operators import Number
 from tapeout.workload.shard import NORM_OPERATIONS
@@ -196,7 +196,11 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 )
                 serial = chip_attention.cycles(d, turns, s.k, s.v, words, flow.latency_s * d.clock_hz) * cycle
                 passing = np.where(alone, serial, np.maximum(load - hidden, serial) + exposed)
-            gap = between
+                # What comes next loads beside a single tile, but not while the program goes round over several.
+                idle = np.maximum(passing - load, between)
+                gap = np.where(turns.context <= chip_attention.TILE, idle, between)
+            else:
+                gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes
             joules = (
                 s.macs * d.joules_per_mac.get(s.format, zero)

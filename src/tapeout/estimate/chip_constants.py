@@ -14,7 +14,7 @@ INSTRUCTION_CYCLES = 12
 # Rows of sums begin at multiples of so many bytes, and a write of theirs finds its bank taken by operands as if those
 # took so many banks in each cycle.
 RESULT_ALIGN, BANKS_TAKEN = 32, 1.2
-# Of the cycles in which a row loads, and the weights' beats take its bank, the part in which it waits; the rest it has in
+# Of the cycles in which a row loads and beats of weights take its bank, the part in which it waits; the rest it has in
 # hand. Fitted to the cycle simulator (benchmarks/estimate_vs_cycle.py, seeds 101 and 202).
 ROW_WAITS = 0.45
 # Weights come in chunks (tapeout.compiler): of a command, at least and at most so many bytes.

@@ -53,10 +53,10 @@ def most_words(d: DesignArrays, ways: Number, blocks: Number, block_bytes: float
 class Split(NamedTuple):
     """How the cores share `products` products (row tiles counted each), in words of columns × ways outputs.
 
-    `height`: rows of a command, `rows`: mean ones, `least`: cycles of a step of it at the least. `words`: of a product, `all_words` of
-    all. `blocks`: cycles of a word, of which each of `shared` cores takes its part of the contraction. A core takes
-    words in whole commands, the busiest `commands` of `command_words` each, none of more than `most`: fewer words
-    than keep it busy while the rows load take as long.
+    `height`: rows of a command, `rows`: mean ones, `least`: cycles of a step of it at the least. `words`: of a product,
+    `all_words` of all. `blocks`: cycles of a word, of which each of `shared` cores takes its part of the contraction.
+    A core takes words in whole commands, the busiest `commands` of `command_words` each, none of more than `most`:
+    fewer words than keep it busy while the rows load take as long.
     """
 
     products: Number
@@ -161,7 +161,7 @@ def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: 
     beat = np.maximum(
         d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
     )
-    beat = np.minimum(beat, 1.0)
+    beat = np.minimum(beat, 1.0) * np.minimum(p.most / p.least, 1.0)
     least = p.least * (1 + (p.height > 1) * ROW_WAITS * beat / (1 - beat / 2))
     # The accumulators hold so many words of a command: a longer row of outputs is several commands.
     whole = np.floor(p.words / p.most)

@@ -39,7 +39,7 @@ class Flow:
         # A port moves its width each cycle, if enough requests (of its width each) are in flight to cover the latency.
         flight = d.outstanding * d.port_bytes / d.memory_latency_s
         port = np.minimum(np.minimum(d.port_bytes, d.noc_bytes) * d.clock_hz, flight) * used
-        # A port that fills a word a cycle waits for banks that the engine reads, each word once: y = 1 + 1 / (banks · y).
+        # A port that fills a word a cycle waits for banks that the engine reads, each word once: y = 1 + 1 / (banks·y).
         # Where a beat is a word both go from bank to bank in step.
         waits = (1 + np.sqrt(1 + 4 / d.scratchpad_banks)) / 2
         full = np.minimum(d.port_bytes, word) * d.clock_hz

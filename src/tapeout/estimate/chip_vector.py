@@ -10,7 +10,7 @@ places for one, and a word holds a pass or more. The compiler places buffers so 
 | a row and itself to another (`square`): two reads of one address | 3 | 1.6 | 1.2 to 2 | 1.1 to 2 |
 | a row to another (`one`) | 2 | 1 | 1 | 1 |
 | two rows to one of them (`two`) | 5 | 1.5 | 1.1 to 1.4 | 1 to 1.2 |
-| conversion (`quantise`): a write for 32 elements, and one of scales for eight of them | 2 | 1.2 to 1.9 | 1 to 1.9 | 1 to 1.9 |
+| conversion (`quantise`): a write for a block, one for eight scales | 2 | 1.2 to 1.9 | 1 to 1.9 | 1 to 1.9 |
 """
 
 from __future__ import annotations

@@ -37,11 +37,8 @@ from tapeout.simulator.cycle.share import Attention, Choice, Part, Product, Vect
 from tapeout.workload.operators import Number
 
 SLACK = 4096  # cycles: about a tile of attention, and little beside a layer
-LAYERS, PERIOD, MOST_LAYERS = (
-    4,
-    8,
-    8,
-)  # layers of the longer run at least; kinds of layers come so often at least
+# Layers of the longer run at least; kinds of layers come so often at least; of so many kinds at most.
+LAYERS, PERIOD, MOST_LAYERS = 8, 8, 8
 LONGEST, LIMIT = 20, 1_000_000  # a run of more than so many times the estimate, and cycles, has gone wrong
 INPUTS_PART = 4  # the inputs of a product have at most this part of the scratchpad
 
@@ -89,7 +86,7 @@ def compare(chip: ChipSpec, work: ChipWork, *, whole: bool = False) -> Compared:
     for layers in (some // 2, some) if some < parts.layers else (some,):
         sequence = parts.sequence(layers)
         try:
-            made = program(core, sequence)
+            made = program(core, sequence, parts.slower())
         except (
             AssertionError
         ) as error:  # what the compiler's own lowering keeps to and a strange split may not
@@ -122,9 +119,8 @@ class _Parts:
         self.cores = _one(d.cores)
         self.clock = _one(d.clock_hz)
         self.share = _one(self.flow.bandwidth) / self.cores / self.clock  # bytes a cycle of a core
-        self.port = min(
-            _one(d.port_bytes), _one(d.noc_bytes)
-        )  # the same at most: its link may be narrower than its port
+        # the same at most: its link may be narrower than its port
+        self.port = min(_one(d.port_bytes), _one(d.noc_bytes))
         self.rates: dict[str, float] = {}
         self.names: list[str] = []
         repeats = [_one(t.stage.repeats) for t in self.times]
@@ -179,6 +175,14 @@ class _Parts:
             round(_one(self.flow.latency_s) * self.clock), min(self.share, self.port),
             regions=tuple((REGIONS.index(name), rate) for name, rate in self.rates.items()), slack=SLACK,
         )  # fmt: skip
+
+    def slower(self) -> dict[str, float]:
+        """How much slower than its port memory is to the core, by region, once the parts are made."""
+        port = float(self.d.port_bytes)
+        if self.cores == 1:
+            return dict.fromkeys(REGIONS, max(port / self.share, 1.0))
+        rates = dict.fromkeys(REGIONS, min(self.share, self.port)) | self.rates
+        return {region: max(port / rate, 1.0) for region, rate in rates.items()}
 
     def _exchange(self) -> float:
         """Cycles in which cores meet and results cross the mesh."""
@@ -280,10 +284,9 @@ class _Parts:
         t = chip_attention.turns(self.d, s.m, s.n, np.asarray(share))
         turns, heads = round(_one(t.turns)), round(_one(t.heads))
         if self.cores > 1:
-            # what it has more than the mean core comes while others have nothing to load
-            more = max(turns * heads / share, 1.0) if share >= 1 and m <= chip_attention.FEW_ROWS else 1.0
-            rate = self.share * more * _one(t.again) / _one(t.read)
-            self.rates["cache"] = min(rate, self.port)
+            # The busiest core has this many times the mean share, and what the others leave of the bandwidth.
+            more = max(_one(t.turns * t.heads * t.rows * t.context) / (share * m * _one(s.n)), 1.0)
+            self.rates["cache"] = min(self.share * more * _one(t.again) / _one(t.read), self.port)
         context = max(round(_one(t.context)), 1)
         if m <= chip_attention.FEW_ROWS:  # the queries of one token, several heads of keys at once
             return Attention(s.name, wait, turns, heads, round(m), 1, dim, wide, context)

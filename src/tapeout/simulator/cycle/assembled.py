@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,10 @@ def assembled(
     step: Step,
     body: Callable[[Context], None],
     cache: tuple[int, int, int, int] = (1, 32, 32, 128),
+    slower: Mapping[str, float] | None = None,
 ) -> Assembled:
     """The passes of `compiler.pipeline` over what `body` lowers. `cache`: heads, channels of keys and of values, and
-    positions of the one layer there is. Raises DoesNotHold if the scratchpad is too small."""
+    positions of the one layer there is. `slower`: regions of memory, as of `compiler.clock.Clock`. Raises DoesNotHold if the scratchpad is too small."""
     g, model, plan = Geometry.of(core), load("demo"), PRESETS["mxint8"]
     memory = Memory(model, plan, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
     heads, dim, wide, positions = cache
@@ -73,7 +74,7 @@ def assembled(
         rings = _rings(b.items, g, top, banks)
     except DoesNotHold:
         rings = _rings(b.items, g, allocate(b.items, at), banks)
-    items, _ = order(b.items, g, rings)
+    items, _ = order(b.items, g, rings, slower)
     synchronise(items, g.pad_bytes)
     code = Code()
     emit(items, lambda region: REGION * REGIONS.index(region), code)

@@ -8,7 +8,7 @@ stands for the choice is read, all others as early as there is room.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tapeout.chip.isa import timing
@@ -89,8 +89,9 @@ class Choice(Part):
     k: int = 1
 
 
-def program(core: Core, parts: Sequence[Part]) -> Assembled:
-    """The parts in order; operators are numbered by name. Raises DoesNotHold if the scratchpad is too small."""
+def program(core: Core, parts: Sequence[Part], slower: Mapping[str, float] | None = None) -> Assembled:
+    """The parts in order; operators are numbered by name. `slower`: how many times as long as the port would take
+    loads from a region take, where others share the memory. Raises DoesNotHold if the scratchpad is too small."""
     heads = [p for p in parts if isinstance(p, Attention)]
     positions = round_up(max((p.context for p in heads), default=1) + 256, 128)
     kv = max((p.kv for p in heads), default=1)
@@ -100,7 +101,7 @@ def program(core: Core, parts: Sequence[Part]) -> Assembled:
     def body(c: Context) -> None:
         _Share(c, parts).lower()
 
-    return assembled(core, Step(1, 1), body, (kv, dim, wide, positions))
+    return assembled(core, Step(1, 1), body, (kv, dim, wide, positions), slower)
 
 
 class _Share:
