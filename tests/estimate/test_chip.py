@@ -72,8 +72,8 @@ def test_prefill_is_bound_by_the_matrix_engine() -> None:
     e = estimate_chips(d, w, dtype=np.float64)
     t = totals(w.operators)
     assert (
-        t.macs / d.peak_macs("mxint8") < e.seconds < 3.5 * t.macs / d.peak_macs("mxint8")
-    )  # sums of a softmax: 8 a cycle
+        t.macs / d.peak_macs("mxint8") < e.seconds < 4 * t.macs / d.peak_macs("mxint8")
+    )  # attention, tile after tile, takes two thirds of it
 
 
 @settings(max_examples=40, deadline=None)
@@ -91,8 +91,11 @@ def test_more_of_a_resource_is_never_slower(name: str, step: Step, resource: str
         more = replace(more, scratchpad_bytes_per_cycle=more.scratchpad_bytes_per_cycle * 2)
     slow = estimate_chips(d, w, dtype=np.float64).seconds
     # Larger commands, and more rows of queries at once, come out less even over the cores; a pass of more lanes than a
-    # row of 128 positions has takes more banks all the same, and a port wider than that row brings some in vain.
-    most: Any = {"scratchpad_bytes": 0.25, "vector_lanes": 0.1}.get(resource, 1e-6)
+    # row of 128 positions has takes more banks all the same, and a port wider than that row brings some in vain. Of a
+    # wider word two passes that go together are more often in the same.
+    most: Any = {"scratchpad_bytes": 0.25, "vector_lanes": 0.1, "scratchpad_bytes_per_cycle": 5e-3}.get(
+        resource, 1e-6
+    )
     if resource == "port_bytes":
         most = np.where(np.asarray(d.port_bytes) >= 128, 0.5, 1e-6)
     assert (estimate_chips(more, w, dtype=np.float64).seconds <= slow * (1 + most)).all()

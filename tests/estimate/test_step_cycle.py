@@ -14,14 +14,14 @@ from tapeout.model import load
 from tapeout.simulator.cycle import native
 from tapeout.workload.operators import Step
 
-# The level that benchmarks/steps_vs_cycle.py reached over 200 steps, with room for what a dozen of them vary.
-MEDIAN, LARGEST = 0.05, 0.25
+# What the estimate promises; benchmarks/steps_vs_cycle.py has it over 200 steps.
+MEDIAN, P95 = 0.05, 0.15
 
 
 def test_steps_take_as_long_as_the_cycle_simulator_says() -> None:
     errors = np.array([abs(1 / (1 + found.difference) - 1) for _, found in cases(12, seed=3)])
     assert np.median(errors) <= MEDIAN
-    assert errors.max() <= LARGEST
+    assert np.percentile(errors, 95) <= P95
 
 
 def decode(name: str, layers_of: str = "gpt-oss-20b") -> tuple[object, ChipWork]:

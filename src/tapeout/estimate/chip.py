@@ -101,7 +101,7 @@ def _norm(d: DesignArrays, p: Passes, s: Stage, load: Number) -> tuple[Number, N
     converted = np.maximum(s.vector / s.m - NORM_OPERATIONS, 0.0)
     late = each * (p.two + converted * p.quantise) + NORM_LATE
     fixed = NORM_EARLY + NORM_SHORT * (rows - 1)
-    early = each * (p.square + p.one) + rows * own * p.reduced * np.where(across > 1, 1.06, 1.0) + fixed
+    early = each * (p.square + p.one) + rows * own * p.reduced + fixed
     return (np.maximum(load, early * cycle) + late * cycle), (fixed + NORM_LATE) * cycle
 
 
@@ -144,7 +144,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             traffic = flow.traffic(s)
             load = traffic / flow.bandwidth
             chain = s.chain * instruction
-            exposed = instruction + flow.latency_s if s.kind == "gather" else chain
+            exposed = np.asarray(instruction + flow.latency_s if s.kind == "gather" else chain)
             if s.name.startswith("norm."):
                 passing, exposed = _norm(d, p, s, load + (flow.latency_s + instruction if s.chosen else 0))
             else:
@@ -156,35 +156,31 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             supported = supported & (rate > 0)
             block = block_bytes_of(s.format)
             ways = d.ways(s.format)
-            brings = None if s.kind == "attention" else flow.port_rate * cycle
-            cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block, brings)
-            if s.values:
-                # Both operands are activations: whichever makes the better product stays in the rows.
-                values = product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
-                turned = product_cycles(d, rate, ways, s.v, s.m, s.n, s.products, block)[0]
-                cycles = cycles + np.minimum(values, turned)
-            matrix = cycles * cycle
+            attends = s.kind == "attention"
+            if attends and not breakdown:  # its time is that of its tiles
+                row_tiles = np.ceil(s.m / d.rows)
+            else:
+                brings = None if attends else flow.port_rate * cycle
+                cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block, brings)
+                if s.values:
+                    # Both operands are activations: whichever makes the better product stays in the rows.
+                    values = product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
+                    turned = product_cycles(d, rate, ways, s.v, s.m, s.n, s.products, block)[0]
+                    cycles = cycles + np.minimum(values, turned)
+                matrix = cycles * cycle
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.
             port, rows, copied, _ = flow.port_seconds(s, row_tiles)
-            # Weights come in whole words of the engine, the last one filled up.
-            outputs = d.columns * ways
-            filled = 1.0 if s.kind == "attention" else np.ceil(s.n / outputs) * (outputs / s.n)
-            load = np.maximum(traffic / flow.bandwidth, port * flow.stalled) * filled
+            load = np.maximum(traffic / flow.bandwidth, port * flow.stalled)
+            if not attends:  # weights come in whole words of the engine, the last one filled up
+                outputs = d.columns * ways
+                load = load * (np.ceil(s.n / outputs) * (outputs / s.n))
             early = rows if s.chosen else gap + rows
             exposed = between + rows + (flow.latency_s if s.chosen else 0)
-            work_time = np.maximum(matrix, vector)
+            work_time = vector if attends else np.maximum(matrix, vector)
             room = load * (flow.half / np.maximum(traffic, 1))  # what of it the scratchpads can take early
             hidden = np.minimum(np.minimum(np.maximum(load - work_time, 0), early), room)
-            # Weights come in chunks: the last one's product, or the first one's load, has nothing beside it.
-            wide = np.minimum(s.n, tiles_of(d.rows) * d.columns * ways)
-            chunk = np.maximum(wide * s.k * (block / BLOCK), CHUNK_BYTES)
-            chunk = np.minimum(chunk, CHUNK_MOST)
-            last = np.minimum(load - hidden, work_time) / np.maximum(s.stream_bytes / chunk, 1.0)
-            # As the compiler has it, for one core; of several the estimate assumes that they hide it.
-            exposed = exposed + np.where(alone, last, 0.0)
-            passing = np.maximum(work_time, load - hidden) + exposed
-            if s.kind == "attention":
+            if attends:
                 # Tile after tile (`chip_attention`). Of several cores, which are not in step, some load while others
                 # compute, at their ports' rate.
                 turns = chip_attention.turns(d, s.m, s.n, s.products / d.cores)
@@ -200,6 +196,14 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 idle = np.maximum(passing - load, between)
                 gap = np.where(turns.context <= chip_attention.TILE, idle, between)
             else:
+                # Weights come in chunks: the last one's product, or the first one's load, has nothing beside it.
+                wide = np.minimum(s.n, tiles_of(d.rows) * d.columns * ways)
+                chunk = np.maximum(wide * s.k * (block / BLOCK), CHUNK_BYTES)
+                chunk = np.minimum(chunk, CHUNK_MOST)
+                last = np.minimum(load - hidden, work_time) / np.maximum(s.stream_bytes / chunk, 1.0)
+                # As the compiler has it, for one core; of several the estimate assumes that they hide it.
+                exposed = exposed + np.where(alone, last, 0.0)
+                passing = np.maximum(work_time, load - hidden) + exposed
                 gap = between
             scratchpad = s.stream_bytes * (1 + row_tiles) + 2 * s.held_bytes
             joules = (

@@ -158,11 +158,17 @@ def product_cycles(
 def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: float) -> Number:
     """Of the matrix engine of the busiest core."""
     # Rows load beside the beats, and wait for the banks that those take.
+    fed = (
+        d.columns * ways * rate + 1
+    ) * block_bytes  # the scratchpad feeds every column each cycle, and a row
+    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
+    asks = np.minimum(fed / word, 1.0)  # a word may hold what several cycles take
     beat = np.maximum(
         d.columns * ways * rate * block_bytes / d.scratchpad_bytes_per_cycle, 1 / d.scratchpad_banks
     )
-    beat = np.minimum(beat, 1.0) * np.minimum(p.most / p.least, 1.0)
-    least = p.least * (1 + (p.height > 1) * ROW_WAITS * beat / (1 - beat / 2))
+    beat = np.minimum(beat * asks, 1.0) * np.minimum(p.most / p.least, 1.0)
+    waits = 1 + ROW_WAITS * beat / (1 - beat / 2)
+    least = np.where(p.height > 1, p.least * waits, p.least)
     # The accumulators hold so many words of a command: a longer row of outputs is several commands.
     whole = np.floor(p.words / p.most)
     left = p.words - whole * p.most
@@ -170,23 +176,21 @@ def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: 
     held = np.ceil(p.all_words * p.shared / d.cores)  # words of a core
     busy = np.maximum(np.ceil(p.products * step * p.shared / d.cores * (1 - 1e-5)), p.least)
     busy = np.maximum(busy, p.commands * np.maximum(p.command_words, p.least))
-    # The scratchpad feeds every column each cycle, and a row.
-    fed = (d.columns * ways * rate + 1) * block_bytes
     stall = np.maximum(fed / d.scratchpad_bytes_per_cycle, 1.0)
     beats = busy * np.ceil(p.blocks / p.shared) * stall
-    return np.maximum(beats, _drain(d, p, ways, held, beats))
+    return np.maximum(beats, _drain(d, p, ways, held, beats, asks))
 
 
-def _drain(d: DesignArrays, p: Split, ways: Number, held: Number, beats: Number) -> Number:
+def _drain(d: DesignArrays, p: Split, ways: Number, held: Number, beats: Number, asks: Number) -> Number:
     """Cycles in which `held` words of sums leave: one a row and word, and those that writes wait. A row whose last word
     is in two lines of the scratchpad has a write more; each write may find its bank taken by operands, and nothing else
-    leaves meanwhile."""
+    leaves meanwhile. `asks`: of operands for a word, a cycle."""
     word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
     pitch = 4 * d.columns * ways
     line = np.maximum(word, pitch)
     sums = held * p.rows
     beyond = np.maximum(pitch - RESULT_ALIGN, 0) / line
-    taken = np.minimum(beats / sums, 1.0) * BANKS_TAKEN / d.scratchpad_banks
+    taken = np.minimum(beats / sums, 1.0) * asks * BANKS_TAKEN / d.scratchpad_banks
     rows = sums / np.minimum(p.command_words, p.most)
     return sums + rows * beyond + (sums * (pitch / line) + rows) * taken
 

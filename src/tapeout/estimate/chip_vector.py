@@ -36,6 +36,7 @@ NORM_EARLY = float(
 )
 NORM_LATE = float(2 * timing.VECTOR_START + timing.VECTOR_MUL + timing.VECTOR_QUANTISE)
 NORM_SHORT = 4.0  # cycles of another row: three instructions over an element of each, which share words
+AGAIN = 1.2  # passes that a pass over two accesses takes more
 QUANTISE_LANES = 146.0  # as many lanes as make a conversion's writes take as long again as its reads
 
 
@@ -56,11 +57,13 @@ def passes(d: DesignArrays) -> Passes:
     width = np.maximum(np.maximum(4 * lanes, word), BLOCK_BYTES)
     slots = np.maximum(d.scratchpad_bytes_per_cycle / width, 1.0)
     apart = 4 * lanes / width  # 1: a pass has a place of its own
-    square = np.maximum(np.minimum(2 - apart + 1.7 / slots**1.5, 2.0), 3 / slots)
+    square = np.maximum(np.minimum(2 - apart + 1.7 / (slots * np.sqrt(slots)), 2.0), 3 / slots)
     one = np.maximum(2 / slots, 1.0)
-    two = 1 + 4 / slots**3 + (1 - apart) * 1.6 / slots
-    quantise = np.maximum(1 + lanes / QUANTISE_LANES, 2 / slots) + (slots == 2) * 0.2
-    reduced = np.maximum(1 / np.minimum(lanes, VECTOR_REDUCED), (slots == 1) * 1.13 / VECTOR_REDUCED)
+    two = 1 + 4 / (slots * slots * slots) + (1 - apart) * 1.6 / slots
+    quantise = np.maximum(1 + lanes / QUANTISE_LANES, 2 / slots)
+    quantise = np.where(slots == 2, quantise + 0.2, quantise)
+    reduced = 1 / np.minimum(lanes, VECTOR_REDUCED)
+    reduced = np.where(slots == 1, np.maximum(reduced, 1.13 / VECTOR_REDUCED), reduced)
     return Passes(square, one, two, quantise, reduced)
 
 
@@ -68,5 +71,7 @@ def crossed(lanes: Number, rows: Number, n: Number) -> Number:
     """How much longer passes over `rows` rows of `n` elements take because some rows do not begin where a pass does, so
     that each of their passes is two accesses."""
     start = np.fmod(n, lanes)
-    part = np.where(start == 0, 0.0, np.where(np.fmod(2 * start, lanes) == 0, 0.5, 0.75))
-    return 1 + 1.2 * part * (rows > 1)
+    one = np.ones((), np.asarray(lanes).dtype)
+    half, more = one * (1 + 0.5 * AGAIN), one * (1 + 0.75 * AGAIN)
+    longer = np.where(np.fmod(2 * start, lanes) == 0, half, more)
+    return np.where((start == 0) | (rows <= 1), one, longer)

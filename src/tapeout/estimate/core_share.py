@@ -122,6 +122,7 @@ class _Parts:
         # the same at most: its link may be narrower than its port
         self.port = min(_one(d.port_bytes), _one(d.noc_bytes))
         self.rates: dict[str, float] = {}
+        self.apart = False  # cores go through several tiles of attention each, and are not in step
         self.names: list[str] = []
         repeats = [_one(t.stage.repeats) for t in self.times]
         self.layers = max(round(max(repeats, default=1.0)), 1)
@@ -173,7 +174,8 @@ class _Parts:
             return Memory(round(_one(self.flow.latency_s) * self.clock), self.share if slow else None)
         return Memory(
             round(_one(self.flow.latency_s) * self.clock), min(self.share, self.port),
-            regions=tuple((REGIONS.index(name), rate) for name, rate in self.rates.items()), slack=SLACK,
+            regions=tuple((REGIONS.index(name), rate) for name, rate in self.rates.items()),
+            slack=SLACK if self.apart else 0,
         )  # fmt: skip
 
     def slower(self) -> dict[str, float]:
@@ -288,6 +290,7 @@ class _Parts:
             more = max(_one(t.turns * t.heads * t.rows * t.context) / (share * m * _one(s.n)), 1.0)
             self.rates["cache"] = min(self.share * more * _one(t.again) / _one(t.read), self.port)
         context = max(round(_one(t.context)), 1)
+        self.apart |= turns * context > chip_attention.TILE
         if m <= chip_attention.FEW_ROWS:  # the queries of one token, several heads of keys at once
             return Attention(s.name, wait, turns, heads, round(m), 1, dim, wide, context)
         group, context = 8, max(context, BLOCK)

@@ -57,7 +57,8 @@ def assembled(
     slower: Mapping[str, float] | None = None,
 ) -> Assembled:
     """The passes of `compiler.pipeline` over what `body` lowers. `cache`: heads, channels of keys and of values, and
-    positions of the one layer there is. `slower`: regions of memory, as of `compiler.clock.Clock`. Raises DoesNotHold if the scratchpad is too small."""
+    positions of the one layer there is. `slower`: regions of memory, as of `compiler.clock.Clock`. Raises DoesNotHold
+    if the scratchpad is too small."""
     g, model, plan = Geometry.of(core), load("demo"), PRESETS["mxint8"]
     memory = Memory(model, plan, g, tiles=g.tiles, chunk_bytes=max(g.pad_bytes // SHARE, 4096))
     heads, dim, wide, positions = cache
