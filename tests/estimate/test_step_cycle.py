@@ -32,7 +32,7 @@ def decode(name: str, layers_of: str = "gpt-oss-20b") -> tuple[object, ChipWork]
 def test_layers_that_are_not_run_take_as_long_as_those_that_are() -> None:
     chip, work = decode("flagship")
     some, whole = compare(chip, work), compare(chip, work, whole=True)  # type: ignore[arg-type]
-    assert whole.cycles > 3 * some.cycles
+    assert whole.cycles > 2 * some.cycles
     assert some.simulated_s == pytest.approx(whole.simulated_s, rel=0.01)
     assert some.others_s == pytest.approx(whole.others_s, rel=0.01)
 
