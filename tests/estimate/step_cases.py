@@ -76,20 +76,20 @@ def chips(rng: np.random.Generator) -> ChipSpec:
     return found
 
 
-def cases(count: int, seed: int = 0) -> Iterator[tuple[Case, Compared]]:
-    """`count` cases that can be simulated, decode steps and prompts in turn."""
+def cases(count: int, seed: int = 0, batch: int = 128) -> Iterator[tuple[Case, Compared]]:
+    """`count` cases that can be simulated, decode steps of up to `batch` sequences and prompts in turn."""
     rng = np.random.default_rng(seed)
     found = 0
     while found < count:
         c = chips(rng)
         name = MODELS[rng.integers(len(MODELS))]
         context = int(2 ** rng.uniform(8, 13.5))
-        batch = int(2 ** rng.integers(0, 8))
+        sequences = int(2 ** rng.integers(0, batch.bit_length()))
         prompt = 0
         if found % 3 == 2:
-            batch, prompt, context = 1, int(2 ** rng.integers(4, 8)), int(rng.integers(0, 2)) * context
+            sequences, prompt, context = 1, int(2 ** rng.integers(4, 8)), int(rng.integers(0, 2)) * context
         tp = int(2 ** rng.integers(0, 4)) if c.links.scale_up_lanes else 1
-        case = Case(name, c, tp, batch, context, prompt)
+        case = Case(name, c, tp, sequences, context, prompt)
         try:
             result = case.compared()
         except TapeoutError:

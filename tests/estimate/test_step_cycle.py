@@ -19,7 +19,7 @@ MEDIAN, P95 = 0.05, 0.15
 
 
 def test_steps_take_as_long_as_the_cycle_simulator_says() -> None:
-    errors = np.array([abs(1 / (1 + found.difference) - 1) for _, found in cases(12, seed=3)])
+    errors = np.array([abs(1 / (1 + found.difference) - 1) for _, found in cases(12, seed=3, batch=8)])
     assert np.median(errors) <= MEDIAN
     assert np.percentile(errors, 95) <= P95
 
