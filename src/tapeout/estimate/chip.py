@@ -133,6 +133,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
         hidden: Number = zero
         exposed: Number = zero
         traffic: Number = zero
+        passing: Number
         vector = (s.vector - s.reduced) * element + s.reduced * reduction
         if s.kind == "collective":
             assert s.collective is not None
@@ -144,7 +145,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             traffic = flow.traffic(s)
             load = traffic / flow.bandwidth
             chain = s.chain * instruction
-            exposed = np.asarray(instruction + flow.latency_s if s.kind == "gather" else chain)
+            exposed = instruction + flow.latency_s if s.kind == "gather" else chain
             if s.name.startswith("norm."):
                 passing, exposed = _norm(d, p, s, load + (flow.latency_s + instruction if s.chosen else 0))
             else:
@@ -158,7 +159,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             ways = d.ways(s.format)
             attends = s.kind == "attention"
             if attends and not breakdown:  # its time is that of its tiles
-                row_tiles = np.ceil(s.m / d.rows)
+                row_tiles: Number = np.ceil(s.m / d.rows)
             else:
                 brings = None if attends else flow.port_rate * cycle
                 cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block, brings)
