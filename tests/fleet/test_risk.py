@@ -68,7 +68,8 @@ def test_stress_cases_do_what_they_say(plan: Plan) -> None:
     assert found["Grid is late"].power < base.power
     assert found["Software lags"].served < base.served
     assert all(found["Next GPU generation arrives"].saving[a] < base.saving[a] for a in rivals)
-    assert all(found["Tape-out slips two quarters"].saving[a] < base.saving[a] for a in rivals)
+    # a chip that comes later gains or loses for less long: less of what it saves, or of what it costs more
+    assert all(abs(found["Tape-out slips two quarters"].saving[a]) < abs(base.saving[a]) for a in rivals)
     assert found["Prices fall tenfold a year"].npv < base.npv
     assert any(min(c.saving.values()) < 0 for c in found.values()), (
         "the cases in which the own chip loses are shown"
