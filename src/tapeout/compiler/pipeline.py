@@ -60,7 +60,7 @@ TRIED = 16000  # items of an entry beyond which only the first of the choices is
 NEVER = 1 << 40
 # Work buffers may take this part of the scratchpad to keep apart what follows one another: engines wait less for each
 # other, but less room is left to weights on their way. The clock chooses.
-RESTING = (3, 12, NEVER)
+RESTING = (12, 3, NEVER)
 LEAST_TILES = 4  # of a command: fewer would wait for the adder of the accumulators
 SHARE = 6  # a chunk of weights is at most this part of the scratchpad
 CHUNK = 192 << 10  # and at most so many bytes, which hide the latency of memory many times over

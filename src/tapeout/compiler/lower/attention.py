@@ -2,11 +2,13 @@
 
 Scores and probabilities lie in rows of `tile` FP32, a row for each query head of each token; only the first n of a
 row, the 32-blocks of positions that some row sees, are worked on. The first tile that is seen comes in straight code,
-so that its loads can go ahead of their use; the others, if the sequence is that long, in a loop.
+so that its loads can go ahead of their use; the others, if the sequence is that long, in a loop. A tile's keys are
+loaded when those of the tile before have been used, its values while its scores are made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tapeout.chip.isa.geometry import round_up
@@ -168,22 +170,27 @@ def attend(
     if begun is None:
         begun = begin(c, q, layer, position, slot, out)
     s, after = begun.state, begun.after
-    _tile(c, q, s, layer, begun.tile, True)
-    with b.loop(begun.trips):
-        more = b.scalar("add", after, tile)
-        stop = b.scalar("min", b.scalar("shr", more, 5), begun.end)
-        at = _place(c, after, stop, begun.low, begun.high)
+
+    def place(first: Scalar) -> _Tile:
+        stop = b.scalar("min", b.scalar("shr", b.scalar("add", first, tile), 5), begun.end)
+        return _place(c, first, stop, begun.low, begun.high)
+
+    def keys_of(at: _Tile) -> None:
         _load_keys(c, q, s, layer, slot, at, keys)
+
+    _tile(c, q, s, layer, begun.tile, True, lambda: keys_of(place(after)))
+    with b.loop(begun.trips):
+        at = place(after)
         _load_values(c, q, s, layer, slot, at, values)
-        _tile(c, q, s, layer, at, False)
         b.scalar("add", after, tile, to=after)
+        _tile(c, q, s, layer, at, False, lambda: keys_of(place(after)))
     each(c, "vreciprocal", s.total, s.total, q.count)
     by_row(c, "vmul", s.out, s.out, q.count, s.total)
 
 
 def _place(c: Context, first: Scalar, stop: Scalar, low: Scalar | int, high: Scalar) -> _Tile:
     b = c.builder
-    blocks = b.scalar("sub", stop, b.scalar("shr", first, 5))
+    blocks = b.scalar("max", b.scalar("sub", stop, b.scalar("shr", first, 5)), 0)
     n = b.scalar("shl", blocks, 5)
     relative = low if isinstance(low, int) else b.scalar("sub", low, first)
     return _Tile(first, blocks, n, relative, b.scalar("sub", high, first))
@@ -206,12 +213,18 @@ def _buffers(c: Context, q: Query, keys: CacheTensor, values: CacheTensor, out: 
     )  # fmt: skip
 
 
-def _tile(c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool) -> None:
+def _tile(
+    c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool, scored: Callable[[], None]
+) -> None:
+    """One tile, whose keys and values are loaded. `scored` comes when the keys have been used: the next tile's take
+    their place, so that a trip of the loop does not start with their way from memory."""
     b, tile, rows = c.builder, c.tile, q.count
     keys, values = c.cache[layer]
     vb, f = q.kv * values.blocks, s.factors
     b.vector("vconvert", f.at, s.value_scales, at.n, vb, tile, f.stride, most=tile, kind=2)
     _scores(c, q, s, keys)
+    if not first:
+        scored()
 
     def over(name: str, out: Floats, a: Floats, count: int = rows, **more: object) -> None:
         b.vector(
@@ -259,6 +272,8 @@ def _tile(c: Context, q: Query, s: _State, layer: int, at: _Tile, first: bool) -
         each(c, "vmaximum", s.m, s.g, rows, s.g)
     over("vsub", s.t, s.t, b=s.m.at, sb=s.m.stride, per_row=True)
     over("vexp2", s.t, s.t)
+    if first:  # not before: weights that come after this load would wait for the scores with it
+        scored()
     part = s.out if first else s.part
     _weigh(c, q, s, at, values, part)
     over("vtotal", s.total if first else s.g, s.t)
