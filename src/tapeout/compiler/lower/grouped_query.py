@@ -17,7 +17,7 @@ from tapeout.model.architecture import GroupedQueryAttention, Tensor
 from tapeout.numerics import vector
 from tapeout.numerics.formats import BLOCK
 
-KEYS = 5  # keys and values of a tile take at most this part of the scratchpad, if heads can go by turns
+KEYS = 4  # keys and values of a tile take at most this part of the scratchpad, if heads can go by turns
 SCORES = (
     32  # a block of tokens' scores take at most this part of the scratchpad, where there are several tokens
 )
