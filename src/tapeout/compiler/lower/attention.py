@@ -2,8 +2,8 @@
 
 Scores and probabilities lie in rows of `tile` FP32, a row for each query head of each token; only the first n of a
 row, the 32-blocks of positions that some row sees, are worked on. The first tile that is seen comes in straight code,
-so that its loads can go ahead of their use; the others, if the sequence is that long, in a loop. A tile's keys are
-loaded when those of the tile before have been used, its values while its scores are made.
+so that its loads can go ahead of their use; the others, if the sequence is that long, in a loop. A tile's keys, and
+the scales of its values, are loaded when those of the tile before have been used, its values while its scores are made.
 """
 
 from __future__ import annotations
@@ -138,6 +138,7 @@ def begin(c: Context, q: Query, layer: int, position: Scalar, slot: Scalar, out:
     stop = b.scalar("min", b.scalar("shr", after, 5), end)
     first = _place(c, start, stop, low, high)
     _load_keys(c, q, s, layer, slot, first, keys)
+    _load_value_scales(c, q, s, layer, slot, first, values)
     _load_values(c, q, s, layer, slot, first, values)
     return Begun(s, first, after, trips, end, low, high)
 
@@ -175,15 +176,17 @@ def attend(
         stop = b.scalar("min", b.scalar("shr", b.scalar("add", first, tile), 5), begun.end)
         return _place(c, first, stop, begun.low, begun.high)
 
-    def keys_of(at: _Tile) -> None:
-        _load_keys(c, q, s, layer, slot, at, keys)
+    def ahead() -> None:
+        following = place(after)
+        _load_keys(c, q, s, layer, slot, following, keys)
+        _load_value_scales(c, q, s, layer, slot, following, values)
 
-    _tile(c, q, s, layer, begun.tile, True, lambda: keys_of(place(after)))
+    _tile(c, q, s, layer, begun.tile, True, ahead)
     with b.loop(begun.trips):
         at = place(after)
         _load_values(c, q, s, layer, slot, at, values)
         b.scalar("add", after, tile, to=after)
-        _tile(c, q, s, layer, at, False, lambda: keys_of(place(after)))
+        _tile(c, q, s, layer, at, False, ahead)
     each(c, "vreciprocal", s.total, s.total, q.count)
     by_row(c, "vmul", s.out, s.out, q.count, s.total)
 
@@ -306,18 +309,25 @@ def _load_keys(
     )  # fmt: skip
 
 
-def _load_values(
+def _load_value_scales(
     c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, values: CacheTensor
 ) -> None:
-    """Values as [head][group of 32 channels][block of 32 positions][channel][position] (filled up to
-    `panel` channels), scales as [head][group]."""
-    b = c.builder
-    vb, row = q.kv * values.blocks, values.code_strides[2]
+    """Scales of values as [head][group of 32 channels][position]."""
+    b, vb = c.builder, q.kv * values.blocks
     scales = b.scalar("add", slot, at.first)
     b.load(
         s.value_scales, Mem("cache", values.scales + q.first * values.scale_strides[0], scales), at.n, vb,
         values.scale_strides[1], 1, 0, c.tile, vb * c.tile, c.caches[layer],
     )  # fmt: skip
+
+
+def _load_values(
+    c: Context, q: Query, s: _State, layer: int, slot: Scalar, at: _Tile, values: CacheTensor
+) -> None:
+    """Values as [head][group of 32 channels][block of 32 positions][channel][position] (filled up to
+    `panel` channels)."""
+    b = c.builder
+    vb, row = q.kv * values.blocks, values.code_strides[2]
     codes = b.scalar("add", slot, b.scalar("mul", at.first, row))
     b.transpose(
         s.values, Mem("cache", values.codes + q.first * values.code_strides[0], codes), vb * BLOCK, at.blocks, row,
