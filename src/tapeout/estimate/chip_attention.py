@@ -1,18 +1,18 @@
 """Cycles of attention on one core, tile after tile of 128 positions, as `compiler.lower.attention` has it.
 
-A tile's instructions wait for each other: keys come from memory, scores, the steps of the softmax, then for each 32
-channels of values the probabilities times the values' scales, their conversion and a product. The next tile's loads
-stand behind them in the program. So a tile takes the sum of
+A tile's instructions wait for each other: scores, the steps of the softmax, then for each 32 channels of values the
+probabilities times the values' scales, their conversion and a product. The values come from memory meanwhile, and when
+the scores are made the next tile's keys. So a tile takes the sum of
 
 | | |
 |---|---|
-| keys | latency of memory, and words of the port: runs of a command's positions for codes and scales |
 | products | commands of up to `rows` queries: a step for each block, or as long as their sums drain |
 | softmax | passes of the lanes over rows of positions, and sums and maxima of VECTOR_REDUCED elements a cycle |
-| between instructions | the pipeline of each that waits for the one before |
+| between instructions | the pipeline of each that waits for the one before, and the loop's own |
 
-and of what is left of the values' load. Where operands and results of the vector engine meet in the scratchpad's banks
-its passes take longer. The constants below are fitted to the cycle simulator on random cores
+and of what is left of the values' load; or as long as both loads take, if that is more. The first tile also waits for
+its keys: latency of memory, and words of the port. Where operands and results of the vector engine meet in the
+scratchpad's banks its passes take longer. The constants below are fitted to the cycle simulator on random cores
 (`benchmarks/estimate_vs_cycle.py`, seeds 11 and 12); all are near what the timing of the instructions says.
 """
 
@@ -39,6 +39,7 @@ HEAD = 10.0  # of a vector instruction behind another of the same group, one for
 PRODUCT_FILL = 42.0  # fetch, pipeline and first results of the scores, and of the last product of a tile
 COMMAND = 17.0  # of a command of the matrix engine at least
 DRAIN = 1.2  # cycles a row and tile of sums takes to leave: they meet other accesses in the banks
+TRIP = 70.0  # of the loop over tiles: engines are waited for, and the sequencer gets to the first product
 SOFTMAX = 5  # instructions over whole rows that wait for each other, beside the short ones
 SHORT, SHORT_FIRST = 5, 1  # over an element of each row: running maximum, correction, sum; of the first tile
 
@@ -81,11 +82,11 @@ def cycles(d: DesignArrays, t: Turns, k: Number, v: Number, words: Number, laten
     whole = _tile(d, t, k, v, words, latency, float(TILE), t.context)
     part = _tile(d, t, k, v, words, latency, np.maximum(rest, BLOCK), t.context)
     first = np.where(full > 0, whole.first, part.first)
-    return t.turns * (full * whole.cycles + (rest > 0) * part.cycles - first + PRODUCT_FILL)
+    return t.turns * (full * whole.cycles + (rest > 0) * part.cycles + first + PRODUCT_FILL)
 
 
 class _Tile(NamedTuple):
-    """`first`: what the first tile has less, there being nothing to correct."""
+    """`first`: what the first tile has more: its keys are on no one's way ahead, but there is nothing to correct."""
 
     cycles: Number
     first: Number
@@ -110,7 +111,9 @@ def _tile(
     # loads
     units = np.ceil(n / unit)
     load_keys = t.heads * keys * units * (np.ceil(unit * BLOCK / word) + np.ceil(unit / word)) / words
-    load_values = t.heads * values * (BLOCK + 1) * np.ceil(n / word) / words
+    load_scales = t.heads * values * np.ceil(n / word) / words
+    # the channels of a position lie together: at least a word for each
+    load_values = n * np.ceil(t.heads * values * BLOCK / word) / words
     # products
     height = np.minimum(t.rows, d.rows)
     groups = t.heads * np.ceil(t.rows / d.rows)
@@ -140,9 +143,13 @@ def _tile(
     group = (scale + quantise + GROUP) * (values > 0)
     correct = 2 * rows * out * two
     between = DEPENDENT * (SOFTMAX + SHORT)
-    ahead = latency + load_keys + scores + before + group + between
-    late = np.maximum(latency + load_keys + load_values - ahead, 0.0) * (values > 0)
-    softmax = before + group + further + reduced + between + late
-    whole = latency + load_keys + scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT
-    first = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
+    after = before + group + between  # the scores, until the values are used
+    late = np.maximum(latency + load_values - scores - after, 0.0) * (values > 0)
+    softmax = after + further + reduced + late
+    whole = scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT
+    whole = whole + TRIP
+    # the next tile's keys, behind these values and when these scores are made
+    whole = np.maximum(whole, np.maximum(load_values, scores) + latency + load_keys + load_scales + TRIP)
+    nothing = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
+    first = latency + load_keys - nothing
     return _Tile(whole, first)
