@@ -146,10 +146,10 @@ def _tile(
     after = before + group + between  # the scores, until the values are used
     late = np.maximum(latency + load_values - scores - after, 0.0) * (values > 0)
     softmax = after + further + reduced + late
-    whole = scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT
-    whole = whole + TRIP
-    # the next tile's keys, behind these values and when these scores are made
-    whole = np.maximum(whole, np.maximum(load_values, scores) + latency + load_keys + load_scales + TRIP)
+    chain = scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT + TRIP
     nothing = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
-    first = latency + load_keys - nothing
+    # the next tile's keys, behind these values and when these scores are made
+    loads = np.maximum(load_values, scores) + latency + load_keys + load_scales + TRIP
+    whole = np.maximum(chain, loads)
+    first = latency + load_keys + np.maximum(chain - nothing, loads) - whole
     return _Tile(whole, first)
