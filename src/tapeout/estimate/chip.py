@@ -124,8 +124,12 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     energy: Number = np.zeros((), dtype)
     gap: Number = np.zeros((), dtype)  # how long the memory has had nothing to do for the next stage
     kept: list[StageTime] = []
+    other: tuple[Stage, Number, Number] | None = None  # attention of other layers: what came before and after it
     for s in work.prepared(dtype):
         zero = np.zeros((), dtype)
+        alternates = other is not None and other[0].name.startswith(f"{s.name}.")
+        if other is not None and alternates:  # windows: in other layers than these
+            gap = other[1]
         waiting = gap
         matrix: Number = zero
         load: Number = zero
@@ -213,6 +217,10 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 + copied * d.joules_per_hop_byte
                 + scratchpad * d.joules_per_scratchpad_byte
             )
+        if other is not None and alternates:
+            mine = s.repeats / np.maximum(s.repeats + other[0].repeats, 1e-30)
+            gap = mine * gap + (1 - mine) * other[2]
+        other = (s, waiting, gap) if s.kind == "attention" else None
         if s.absent is not None:
             gap = np.where(s.absent, waiting, gap)
         joules = joules + s.vector * d.joules_per_vector_operation
