@@ -27,16 +27,17 @@ COUNTERS = {
     "uncorrectable": "words of 64 bits that it read with two, since reset",
 }
 OUTSIDE = ("corrected", "uncorrectable")  # counted by the scratchpad
-HALF = 16
+BITS = 64
+PART = 16  # bits that are counted in a cycle
 
 
 class Counters(Block):
-    """`events`: a bit for each of COUNTERS but OUTSIDE. `clear` sets all to 0. A count lags the event by two cycles:
-    the lower HALF bits carry into the upper ones a cycle later, which keeps the path short."""
+    """`events`: a bit for each of COUNTERS but OUTSIDE. `clear` sets all to 0. A count lags the event: each
+    PART of its bits carries into the next one a cycle later, which keeps the path short."""
 
     def __init__(self) -> None:
         self.names = [name for name in COUNTERS if name not in OUTSIDE]
-        super().__init__({"clear": In(1), "events": In(len(self.names)), "counts": Out(64 * len(self.names))})
+        super().__init__({"clear": In(1), "events": In(len(self.names)), "counts": Out(BITS * len(self.names))})
 
     @property
     def module_name(self) -> str:
@@ -46,15 +47,14 @@ class Counters(Block):
         m = Module()
         counts = []
         for i, name in enumerate(self.names):
-            low, high, carry = (
-                Signal(HALF, name=f"{name}_low"),
-                Signal(64 - HALF, name=name),
-                Signal(name=f"{name}_carry"),
-            )
             event = Signal(name=f"{name}_event")
-            m.d.sync += [event.eq(self.events[i]), Cat(low, carry).eq(low + event), high.eq(high + carry)]
+            parts = [Signal(PART, name=f"{name}_{p}") for p in range(0, BITS, PART)]
+            carries = [Signal(name=f"{name}_carry_{p}") for p in range(PART, BITS, PART)]
+            m.d.sync += event.eq(self.events[i])
+            for k, (part, enters) in enumerate(zip(parts, (event, *carries), strict=True)):
+                m.d.sync += Cat(part, *carries[k : k + 1]).eq(part + enters)
             with m.If(self.clear):
-                m.d.sync += [event.eq(0), low.eq(0), carry.eq(0), high.eq(0)]
-            counts.append(Cat(low, high))
+                m.d.sync += Cat(event, *parts, *carries).eq(0)
+            counts.append(Cat(*parts))
         m.d.comb += self.counts.eq(Cat(*counts))
         return m

@@ -238,10 +238,14 @@ class Scratchpad(Block):
             able.append(r.valid)
             if port.reads:
                 credit = Signal(range(port.queue + 1), init=port.queue, name=f"credit{k}")
-                able[k] = r.valid & (self.writes(k, r) | credit.any())
+                some = Signal(init=1, name=f"some{k}")  # credit is not 0
+                able[k] = r.valid & (self.writes(k, r) | some)
                 taken = r.valid & r.ready & ~self.writes(k, r)
                 returned = queues[k].o.valid & queues[k].o.ready
-                m.d.sync += credit.eq(credit - taken + returned)
+                m.d.sync += [
+                    credit.eq(credit - taken + returned),
+                    some.eq((credit > 1) | returned | (some & ~taken)),
+                ]
             wanted.append(Mux(able[k], mask, 0))
         grants = [Signal(name=f"grant{k}") for k in range(n)]
         for k in range(n):
@@ -306,19 +310,30 @@ class Scratchpad(Block):
     ) -> None:
         """Who goes in this cycle."""
         n = max(len(others), 1)
-        turn = Signal(range(2 * n))
+        turn, following = Signal(range(2 * n)), Signal(range(2 * n))
         kept = Signal()  # the one whose turn it is waits for an urgent one
+        m.d.comb += following.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
         with m.If(~kept):
-            m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
-        turns = Signal(2 * n)  # one of them
-        m.d.comb += turns.eq(Cat(turn == i for i in range(2 * n)))
+            m.d.sync += turn.eq(following)
+
+        def during(turns: list[int], name: str) -> Signal:
+            """Whether it is one of these turns: a register, so that no decoding is in the way of a request."""
+            is_one = Signal(name=name, init=0 in turns)
+            with m.If(~kept):
+                m.d.sync += is_one.eq(Cat(following == i for i in turns).any())
+            return is_one
+
         orders = [
             [others[(start + (i if start < n else -i)) % n] for i in range(len(others))]
             for start in range(2 * n)
         ]
         if urgent and others:
-            firsts = Cat(able[order[0]] & ~grants[order[0]] for order in orders)
-            m.d.comb += kept.eq((turns & firsts).any())
+            leads = {k: during([i for i, o in enumerate(orders) if o[0] == k], f"leads{k}") for k in others}
+            m.d.comb += kept.eq(Cat(leads[k] & able[k] & ~grants[k] for k in others).any())
+        before = {
+            (j, k): during([i for i, o in enumerate(orders) if o.index(j) < o.index(k)], f"before{j}_{k}")
+            for j in others for k in others if j < k
+        }  # fmt: skip
         # All pairs at once: a port goes if no other before it wants a bank of its own. One that loses keeps its banks
         # from those behind it, so wide ones are not starved.
         for k in [*urgent, *others]:
@@ -328,8 +343,7 @@ class Scratchpad(Block):
                     continue
                 both = (wanted[j] & wanted[k]).any()
                 if j in others:
-                    before = [i for i, order in enumerate(orders) if order.index(j) < order.index(k)]
-                    both &= Cat(turns[i] for i in before).any()
+                    both &= before[j, k] if j < k else ~before[k, j]
                 clashes.append(both)
             m.d.comb += grants[k].eq(able[k] & ~Cat(clashes).any())
 

@@ -52,6 +52,7 @@ class TransposeArray(Block):
         index = (TILE - 1).bit_length()
         filled = Signal(index)  # rows of the panel that comes
         leaving, left = Signal(), Signal(index)  # a panel leaves; words of it after this one
+        busy = Signal()  # either of them
         turned = Signal()  # rows come in from the side
         ends, alone = Signal(reset_less=True), Signal()  # alone: the panel leaves without rows beside it
         takes, gives, shift = Signal(), Signal(), Signal()
@@ -60,7 +61,7 @@ class TransposeArray(Block):
         leaves_alone = Signal()
         last_row, last_word = filled == TILE - 1, left == 0
         m.d.comb += [
-            self.busy.eq(leaving | filled.any()),
+            self.busy.eq(busy),
             leaves_alone.eq(leaving & (alone | ~(filled.any() | self.row.valid | self.coming))),
             self.row.ready.eq(out_free & ~leaves_alone),
             takes.eq(self.row.valid & self.row.ready),
@@ -69,7 +70,10 @@ class TransposeArray(Block):
             shift.eq(takes | gives),
             word.ends.eq(ends & last_word),
         ]
-        m.d.sync += alone.eq(leaves_alone)
+        m.d.sync += [
+            alone.eq(leaves_alone),
+            busy.eq(takes | filled.any() | (leaving & ~(gives & last_word))),
+        ]
         with m.If(gives):
             m.d.sync += left.eq(left - 1)
             with m.If(last_word):
