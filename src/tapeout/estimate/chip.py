@@ -124,7 +124,9 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     energy: Number = np.zeros((), dtype)
     gap: Number = np.zeros((), dtype)  # how long the memory has had nothing to do for the next stage
     kept: list[StageTime] = []
-    other: tuple[Stage, Number, Number] | None = None  # attention of other layers: what came before and after it
+    other: tuple[Stage, Number, Number] | None = (
+        None  # attention of other layers: what came before and after it
+    )
     for s in work.prepared(dtype):
         zero = np.zeros((), dtype)
         alternates = other is not None and other[0].name.startswith(f"{s.name}.")

@@ -37,7 +37,9 @@ class Counters(Block):
 
     def __init__(self) -> None:
         self.names = [name for name in COUNTERS if name not in OUTSIDE]
-        super().__init__({"clear": In(1), "events": In(len(self.names)), "counts": Out(BITS * len(self.names))})
+        super().__init__(
+            {"clear": In(1), "events": In(len(self.names)), "counts": Out(BITS * len(self.names))}
+        )
 
     @property
     def module_name(self) -> str:
