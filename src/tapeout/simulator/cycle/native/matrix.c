@@ -39,7 +39,7 @@ static int wrong(const model *m, const work *w, int64_t beats) {
     const struct matrix *x = m->matrix;
     if (w->steps < 1 || w->steps > STEPS || w->rows > s->rows || w->height > w->rows || w->tiles > s->tiles)
         return NOT_POSSIBLE;
-    if ((w->a | w->ascale | w->sa | w->out | w->so) % BLOCK_BYTES || w->w % x->codes.unit[w->int8] ||
+    if ((w->a | w->ascale | w->sa | w->wscale | w->out | w->so) % BLOCK_BYTES || w->w % x->codes.unit[w->int8] ||
         w->wscale % x->scales.unit[w->int8])
         return MISALIGNED;
     int64_t blocks = w->steps * w->groups, sums = w->tiles * (int64_t)s->pitch[w->int8];
