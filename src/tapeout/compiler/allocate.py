@@ -12,7 +12,7 @@ from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.banks import Banks
 from tapeout.compiler.ir import WORK, Buffer, Item, Loop, spans
 
-RESTS = (64, 32, 16, 8)  # items that bytes rest before they are taken again, by choice
+RESTS = (64, 32, 16, 8, 4, 2, 1)  # items that bytes rest before they are taken again, by choice
 
 
 def lifetimes(items: Iterable[Item]) -> dict[Buffer, tuple[int, int]]:

@@ -266,9 +266,9 @@ def _lowered(
 
 def _choices(model: Model, step: Step, items: int) -> list[tuple[int, float]]:
     """(`RESTING`, `SHARES`) to be tried: the likely ones first, all if the entry is short. Experts of one token have
-    a ring of their own; those of several are loaded in loops, where neither matters much."""
+    a ring of their own; those of several are loaded in loops, through work buffers, which therefore get the most."""
     if model.experts:
-        choices = [(RESTING[0], share) for share in (SHARES if step.rows == 1 else SHARES[:1])]
+        choices = [(min(RESTING), share) for share in (SHARES if step.rows == 1 else SHARES[:1])]
     else:
         choices = [(rest, SHARES[0]) for rest in RESTING]
     return choices if items < TRIED else choices[:1]
