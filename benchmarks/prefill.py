@@ -2,7 +2,7 @@
 that decode reaches, by the cycle simulator.
 
     python benchmarks/prefill.py [--chip tiny] [--model FOLDER | --shape hidden,intermediate,layers,heads,kv,dim]
-        [--tokens 128] [--formats mxint8]
+        [--tokens 128] [--formats mxint8] [--positions 0,64,127,128,255,512,1000]
 
 No weights are needed. A cycle belongs to the operator whose instruction is the oldest not done; the share is that of
 rows which met a beat of weights in the cycles of the products (queries, keys, values, output, dense or expert networks,
@@ -39,11 +39,12 @@ def llama(hidden: int, intermediate: int, layers: int, heads: int, kv: int, dim:
 
 
 def measure(
-    model: Model, chip: str, formats: str, tokens: int, prefill: list[int] | None
+    model: Model, chip: str, formats: str, tokens: int, prefill: list[int] | None, positions: list[int]
 ) -> dict[str, object]:
-    """Every figure."""
+    """Every figure; `positions`: of decode steps beside the one behind the prompt."""
     began = time.monotonic()
-    program = compile(model, load_chip(chip), formats, context=2 * tokens, prefill=prefill)
+    context = max([2 * tokens, *(p + 1 for p in positions)])
+    program = compile(model, load_chip(chip), formats, context=context, prefill=prefill)
     entry = entry_for(program, tokens)
     size = program.entries[entry].tokens
     spent: dict[str, float] = {}
@@ -64,7 +65,7 @@ def measure(
         for use in utilisation(run, program.operators).operators:
             spent[use.operator] = spent.get(use.operator, 0.0) + use.cycles
             beats[use.operator] = beats.get(use.operator, 0.0) + use.cycles * use.matrix
-    decoded = step(program, tokens)
+    decoded = {p: step(program, p) for p in (tokens, *positions)}
     products = [o for o in PRODUCTS if o in spent]
     return {
         "chip": chip, "model": model.name, "formats": formats, "tokens": tokens, "tokens of a run": size,
@@ -72,8 +73,11 @@ def measure(
         sum(beats[o] for o in products) / sum(spent[o] for o in products),
         "by operator": {o: beats[o] / spent[o] for o in products},
         "share of matrix peak over everything": sum(beats.values()) / total,
-        "share of memory port, prompt": words / total, "decode, share of memory port": decoded.memory_share,
-        "decode, cycles": decoded.cycles, "seconds": round(time.monotonic() - began, 1),
+        "share of memory port, prompt": words / total,
+        "decode, by position": {
+            p: {"cycles": d.cycles, "share of memory port": round(d.memory_share, 4)} for p, d in decoded.items()
+        },
+        "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
 
@@ -87,7 +91,9 @@ if __name__ == "__main__":
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--run", type=int, help="tokens of a run; the compiler chooses if not given")
     parser.add_argument("--formats", default="mxint8")
+    parser.add_argument("--positions", default="", help="of further decode steps, with commas between")
     a = parser.parse_args()
     chosen = load(a.model) if a.model else llama(*(int(x) for x in a.shape.split(",")))
     prefill = None if a.run is None else [a.run]
-    print(json.dumps(measure(chosen, a.chip, a.formats, a.tokens, prefill), indent=2))
+    further = [int(x) for x in a.positions.split(",") if x]
+    print(json.dumps(measure(chosen, a.chip, a.formats, a.tokens, prefill, further), indent=2))

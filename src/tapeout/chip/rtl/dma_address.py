@@ -113,7 +113,7 @@ class DmaAddress(Block):
         with m.If((state == State.INDEX) & ~busy):
             with m.If(self.entry[:2].any()):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.ALIGNMENT)]
-            with m.Elif(self.entry >= self.pad_bytes):
+            with m.Elif(self.far):
                 m.d.comb += [trap.eq(1), cause.eq(Cause.RANGE)]
             with m.Elif(self.empty | ~fresh):
                 m.d.comb += self.index_request.valid.eq(1)
@@ -133,6 +133,10 @@ class DmaAddress(Block):
             Signal(bits, name=n, reset_less=True) for n in ("inner", "outer", "row", "run_memory", "run_pad")
         )
         self.entry = entry = Signal(bits, reset_less=True)
+        # the entry is beyond the scratchpad: a register, which needs a cycle longer than the entry; there is one,
+        # because the run before is still in the stage of pieces then
+        self.far = far = Signal(reset_less=True)
+        m.d.sync += far.eq(entry >= self.pad_bytes)
         nothing, unaligned = Signal(reset_less=True), Signal(reset_less=True)
         start = self.command.payload
         by_index = start.opcode == INDEXED
@@ -144,7 +148,8 @@ class DmaAddress(Block):
             m.d.sync += [
                 c.eq(start), inner.eq(Mux(by_turns, TILE, start.slots[3])), outer.eq(outers),
                 row.eq(start.slots[1]), at.eq(start.slots[1]), pad.eq(start.slots[0]), entry.eq(start.slots[5]),
-                nothing.eq(none), state.eq(Mux(by_index & ~none, State.INDEX, State.RUN)),
+                far.eq(start.slots[5] >= self.pad_bytes), nothing.eq(none),
+                state.eq(Mux(by_index & ~none, State.INDEX, State.RUN)),
             ]  # fmt: skip
             low = (word - 1).bit_length()
             wrong = (start.slots[0][:low] | start.slots[5][:low] | start.slots[7][:low]).any()
@@ -285,11 +290,13 @@ class DmaAddress(Block):
             # the upper parts move by at most one word, or by a borrow
             memory_low, pad_low = now.memory[:port_bits] + length, now.pad[:word_bits] + length
             size_low = rest[:low] - length
+            memory_high = increment(m, now.memory[port_bits:], to_end_of_port, "memory_high")
+            size_high = ~increment(m, ~now.size[low:], rest[:low] < length, "size_high")  # one less
             m.d.sync += [
                 first.eq(0),
-                now.memory.eq(Cat(memory_low[:port_bits], now.memory[port_bits:] + to_end_of_port)),
+                now.memory.eq(Cat(memory_low[:port_bits], memory_high[: len(now.memory) - port_bits])),
                 now.pad.eq(Cat(pad_low[:word_bits], now.pad[word_bits:] + to_end_of_word)),
-                now.size.eq(Cat(size_low[:low], now.size[low:] - (rest[:low] < length))),
+                now.size.eq(Cat(size_low[:low], size_high[: len(now.size) - low])),
             ]
             with m.If(ends_run):
                 m.d.sync += has.eq(0)
