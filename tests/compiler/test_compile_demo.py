@@ -90,6 +90,12 @@ def test_a_chunk_across_tiles(checkpoint: Checkpoint) -> None:
     assert compiled.same_bits(chipped.step(ids), engine.step([(sequence, ids)])[0])
 
 
+def test_a_loop_over_tiles(checkpoint: Checkpoint) -> None:
+    """Of three tiles two come in a loop, whose trips load for each other; engines take turns at random."""
+    ids, program = tokens(259, 7), compiler.compile(load("demo"), chip("tiny"), prefill=[32])
+    compiled.compare(load("demo"), checkpoint, program, [ids[:256], *([t] for t in ids[256:])], seed=2)
+
+
 @pytest.mark.slow
 def test_decode_over_several_tiles(program: Program, checkpoint: Checkpoint) -> None:
     compiled.compare(load("demo"), checkpoint, program, [[t] for t in tokens(140, 1)])

@@ -81,18 +81,28 @@ def test_on_the_executable_isa() -> None:
     follow("tiny", PROMPTS[0], 6, "isa")
 
 
-def test_a_prompt_in_chunks_on_the_executable_isa() -> None:
-    """The prompt through the entries for prompts: 40 tokens, more than any of them takes."""
+@pytest.mark.parametrize(
+    "on, length", [
+        ("isa", 40), pytest.param("rtl", 40, marks=pytest.mark.verilator),
+        pytest.param("rtl", 270, marks=[pytest.mark.verilator, pytest.mark.slow]),
+    ],
+)  # fmt: skip
+def test_a_prompt_in_chunks(on: str, length: int) -> None:
+    """The prompt through the entries for prompts: more than any of them takes; 270 tokens reach the third tile of
+    attention. Then one more token."""
     model, checkpoint, program = load("demo"), Checkpoint.open(demo.FOLDER), compiled("tiny")
     assert max(e.tokens for e in program.entries) in range(2, 40)
     memory = image(program, checkpoint)
-    session = Session(program, memory, backend("isa", chip("tiny"), memory, 100))
+    session = Session(program, memory, backend(on, chip("tiny"), memory, 100))
     engine = Engine(model, checkpoint, program.plan.name, 1, schedule=program.schedule)
     sequence = engine.sequence()
-    tokens = np.random.default_rng(3).integers(0, program.vocabulary, 40)
+    tokens = np.random.default_rng(3).integers(0, program.vocabulary, length)
     assert same_bits(session.step(tokens), engine.step([(sequence, tokens)])[0])
     assert len(session.outcomes) < len(tokens)
+    assert same_bits(session.step([7]), engine.step([(sequence, [7])])[0])
     same_cache(session, sequence)
+    if on == "rtl":
+        assert abs(step(program, length).cycles / session.outcomes[-1] - 1) <= TOTAL
 
 
 @pytest.mark.verilator
