@@ -98,6 +98,7 @@ def test_many_random_programs(seed: int) -> None:
 
 SETUP = (
     "add rd=r1 imm=4\nadd rd=r2 imm=1\nadd rd=r3 imm=131072\nadd rd=r4 imm=100\nadd rd=r5 imm=1099511627776\n"
+    "add rd=r6 imm=131064\n"
 )
 
 
@@ -112,14 +113,15 @@ SETUP = (
         ("load n0=r4 n1=r2 bytes=r2 pitch=r1", Cause.ALIGNMENT),
         ("gather n0=r2 bytes=r2 table=r2", Cause.ALIGNMENT),
         ("gather n0=r2 bytes=r2 table=r3", Cause.RANGE),
+        ("gather n0=r4 bytes=r2 table=r6", Cause.RANGE),
         ("read rd=r1 b=r2", Cause.ALIGNMENT),
         ("write a=r1 b=r1", Cause.ALIGNMENT),
         ("read rd=r1 b=r3", Cause.RANGE),
         ("loop count=r2 end=0", Cause.LOOP),
-        ("loop count=r2 end=8\nbranch target=0", Cause.LOOP),
-        ("loop count=r2 end=8\nbranch target=9", Cause.LOOP),
-        ("\n".join(f"loop count=r2 end={20 - i}" for i in range(9)), Cause.LOOP),
-        ("loop count=r4 end=7\nsync signal=3\nsync", Cause.SEMAPHORE),
+        ("loop count=r2 end=9\nbranch target=0", Cause.LOOP),
+        ("loop count=r2 end=9\nbranch target=10", Cause.LOOP),
+        ("\n".join(f"loop count=r2 end={21 - i}" for i in range(9)), Cause.LOOP),
+        ("loop count=r4 end=8\nsync signal=3\nsync", Cause.SEMAPHORE),
         ("", Cause.OPCODE),
     ],
 )

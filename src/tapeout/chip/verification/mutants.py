@@ -129,22 +129,26 @@ MUTANTS = (
         "the bank of an answer is chosen by the read behind it", (PAD,),
     ),
     Mutation(
-        "scratchpad_credit", "scratchpad", "m.d.sync += credit.eq(credit - taken + returned)",
-        "m.d.sync += credit.eq(Mux(returned, port.queue, credit - taken))",
+        "scratchpad_credit", "scratchpad", "credit.eq(credit - taken + returned)",
+        "credit.eq(Mux(returned, port.queue, credit - taken))",
         "a returned answer restores all credits: the answer queue overflows under back-pressure", (PAD,),
+    ),
+    Mutation(
+        "scratchpad_last_credit", "scratchpad", "returned | (some & ~taken)", "returned | some",
+        "the last credit is spent for ever: the answer queue overflows under back-pressure", (PAD,),
     ),
     Mutation(
         "scratchpad_mask", "scratchpad", "lane = b % self.ports[k]", "lane = b // len(self.ports) % self.ports[k]",
         "a wide port's words go to the wrong banks", (PAD,),
     ),
     Mutation(
-        "scratchpad_clash", "scratchpad", "if order.index(j) < order.index(k)]",
-        "if order.index(j) + 1 == order.index(k)]",
-        "a port sees only the claim of the one before it: two are granted one bank", (PAD,),
+        "scratchpad_clash", "scratchpad", "before[j, k] if j < k else ~before[k, j]",
+        "before[j, k] if j < k else before[k, j]",
+        "neither of two ports sees the other's claim: both are granted one bank", (PAD,),
     ),
     Mutation(
-        "scratchpad_fixed_priority", "scratchpad", "m.d.sync += turn.eq(Mux(turn == 2 * n - 1, 0, turn + 1))",
-        "m.d.sync += turn.eq(0)", "priority does not rotate", (PAD,),
+        "scratchpad_fixed_priority", "scratchpad", "following.eq(Mux(turn == 2 * n - 1, 0, turn + 1))",
+        "following.eq(0)", "priority does not rotate", (PAD,),
     ),
     Mutation(
         "scratchpad_wrong_count", "scratchpad", "double.append(decoder.two_wrong)", "double.append(decoder.one_wrong)",
@@ -313,9 +317,16 @@ MUTANTS = (
         ("test_core.py::test_random_programs",),
     ),
     Mutation(
-        "address_borrow", "dma_address", "now.size[low:] - (rest[:low] < length)",
-        "now.size[low:] - (rest[:low] <= length)",
+        "address_borrow", "dma_address", "~now.size[low:], rest[:low] < length", "~now.size[low:], rest[:low] <= length",
         "what is left of a run loses a word where it ends with one", ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "array_busy", "transpose_array", " | (leaving & ~(gives & last_word))", "",
+        "a transposer is taken to be empty while its last panel leaves", ("test_core.py::test_random_programs",),
+    ),
+    Mutation(
+        "address_far_index", "dma_address", "m.d.sync += far.eq(entry >= self.pad_bytes)", "m.d.sync += far.eq(0)",
+        "an index beyond the scratchpad is not noticed", ("test_core.py::test_traps",),
     ),
     Mutation(
         "sequencer_by_way", "sequencer", "Mux(write & (later[0] == number), result, read.data)", "read.data",
