@@ -317,7 +317,8 @@ MUTANTS = (
         ("test_core.py::test_random_programs",),
     ),
     Mutation(
-        "address_borrow", "dma_address", "~now.size[low:], rest[:low] < length", "~now.size[low:], rest[:low] <= length",
+        "address_borrow", "dma_address", "~now.size[low:], rest[:low] < length",
+        "~now.size[low:], rest[:low] <= length",
         "what is left of a run loses a word where it ends with one", ("test_core.py::test_random_programs",),
     ),
     Mutation(
