@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
-from tapeout.chip.isa.geometry import LEAST_TILES
+from tapeout.chip.isa.geometry import BLOCK_BYTES, LEAST_TILES
 from tapeout.chip.spec import MEMORY_KINDS, NODES, PACKAGES, ChipSpec
 from tapeout.physical.terms import cell_area
 from tapeout.physical.views import Number, View, shipped
@@ -24,8 +24,8 @@ ANSWERS = 6  # that a reading port's queue holds
 ACCUMULATOR_BITS = 32
 ACCUMULATOR_SETS = 2  # one filled while the other is drained
 QUANTISER_LANES = 32  # at most: a block of the MX formats
-REDUCER_LANES = 16  # at most: partial sums of the reducer
-TOPK_ENTRIES = 8
+REDUCER_LANES = 8  # at most: elements of a beat of the reducer (chip/rtl/vector_operands.py)
+TOPK_ENTRIES = 64  # chip/rtl/vector_engine.py
 ROUTER_PORTS, ROUTER_DEPTH = 5, 4  # of a mesh router: four neighbours and the core; flits a port holds
 
 
@@ -111,13 +111,16 @@ def edge_area(d: Designs, view: View) -> Number:
 
 
 def vector_area(d: Designs, view: View) -> Number:
-    """Cell area of one core's vector engine, mm²: lanes, their queue, quantiser, reducer and top-k."""
+    """Cell area of one core's vector engine, mm²: lanes, their queue, quantisers, reducer, top-k, and what brings
+    operands and results between them and the scratchpad."""
+    quantisers = np.maximum(d.vector_lanes // QUANTISER_LANES, 1)
     return (
         d.vector_lanes * cell_area(view, "vector_lane")
         + cell_area(view, "vector_unit", lanes=d.vector_lanes)
-        + cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
+        + quantisers * cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
         + cell_area(view, "reducer", lanes=np.minimum(d.vector_lanes, REDUCER_LANES))
         + cell_area(view, "topk", k=TOPK_ENTRIES)
+        + cell_area(view, "vector_front", lanes=d.vector_lanes, word_bytes=d.scratchpad_word_bytes)
     )
 
 
@@ -125,6 +128,8 @@ def control_area(d: Designs, view: View) -> Number:
     """Cell area of one core's sequencer, load and store engines, memory port, host interface and counters, mm²."""
     shape = {"port_bytes": d.port_bytes, "word_bytes": d.scratchpad_word_bytes, "outstanding": d.outstanding}
     moving = cell_area(view, "dma_load", **shape) + cell_area(view, "dma_store", **shape)
+    turning = cell_area(view, "transpose_array", word_bytes=d.scratchpad_word_bytes)
+    moving = moving + np.where(d.scratchpad_word_bytes >= BLOCK_BYTES, turning, 0.0)
     port = cell_area(view, "memory_port", port_bytes=d.port_bytes)
     sequencer = cell_area(view, "sequencer", port_bytes=d.port_bytes)
     return moving + port + sequencer + cell_area(view, "host") + cell_area(view, "counters")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeout.chip.isa.geometry import BLOCK_BYTES
 from tapeout.physical.views import Number, View
 
 Terms = Callable[..., dict[str, Any]]
@@ -83,6 +84,13 @@ def _dma(*, port_bytes: Any, word_bytes: Any, outstanding: Any) -> dict[str, Any
     }
 
 
+def _vector_front(*, lanes: Any, word_bytes: Any) -> dict[str, Any]:
+    """Fetch, operands, codes, element serialiser and writer: two operands and a result are brought to their places in
+    the scratchpad's words, which goes with bytes times the steps of the shift."""
+    beat = np.maximum(np.maximum(4 * lanes, word_bytes), BLOCK_BYTES)
+    return {"shift": beat * np.log2(beat), "byte": beat, "lane": lanes, "fixed": 1}
+
+
 def _per(name: str, term: str, fixed: bool = True) -> Terms:
     def terms(**given: Any) -> dict[str, Any]:
         return {term: given[name], **({"fixed": 1} if fixed else {})}
@@ -111,6 +119,7 @@ TERMS: dict[str, Terms] = {
     "quantiser": _per("lanes", "lane"),
     "reducer": _per("lanes", "lane"),
     "topk": _per("k", "entry"),
+    "vector_front": _vector_front,
     "secded_encode": _one,
     "secded_decode": _one,
     "scratchpad_bank": _per("word_bytes", "byte"),
@@ -118,6 +127,7 @@ TERMS: dict[str, Terms] = {
     "fifo": _fifo,
     "dma_load": _dma,
     "dma_store": _dma,
+    "transpose_array": _per("word_bytes", "byte"),
     "memory_port": _per("port_bytes", "byte"),
     "sequencer": _per("port_bytes", "byte"),
     "host": _one,

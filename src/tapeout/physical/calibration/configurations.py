@@ -137,8 +137,11 @@ def _vector() -> Iterator[Configuration]:
     from tapeout.chip.rtl.quantiser import Quantiser
     from tapeout.chip.rtl.reducer import Reducer
     from tapeout.chip.rtl.topk import TopK
+    from tapeout.chip.rtl.vector_engine import VectorEngine
     from tapeout.chip.rtl.vector_lane import VectorLane
     from tapeout.chip.rtl.vector_unit import VectorUnit
+    from tapeout.chip.spec import Core, Scratchpad
+    from tapeout.chip.spec import MatrixEngine as SpecEngine
 
     yield Configuration("function_unit", {}, FunctionUnit)
     yield Configuration("vector_lane", {}, VectorLane)
@@ -149,8 +152,18 @@ def _vector() -> Iterator[Configuration]:
         yield Configuration("quantiser", {"lanes": lanes}, partial(Quantiser, lanes))
     for lanes in (2, 4, 8, 16):
         yield Configuration("reducer", {"lanes": lanes}, partial(Reducer, lanes))
-    for most in (2, 4, 8, 16):
+    for most in (2, 4, 8, 16, 64):
         yield Configuration("topk", {"k": most}, partial(TopK, most))
+    for lanes, word in ((4, 16), (4, 32), (8, 32), (8, 64), (8, 128), (16, 64), (16, 128)):
+        core = Core(SpecEngine(4, 4), lanes, Scratchpad(256, 8, word))
+        engine = VectorEngine(core)
+        apart = (engine.unit, engine.codes.quantiser, engine.reducer, engine.topk)
+        yield Configuration(
+            "vector_front",
+            {"lanes": lanes, "word_bytes": word},
+            partial(_given, engine),
+            tuple(b.module_name for b in apart),
+        )
 
 
 def _scratchpad() -> Iterator[Configuration]:
@@ -210,6 +223,7 @@ def _movement() -> Iterator[Configuration]:
     from tapeout.chip.rtl.dma_store import DmaStore
     from tapeout.chip.rtl.fifo import Fifo
     from tapeout.chip.rtl.memory_port import MemoryPort
+    from tapeout.chip.rtl.transpose_array import TransposeArray
 
     for width, depth in ((16, 4), (32, 4), (32, 16), (64, 8), (64, 32), (128, 8), (256, 6)):
         yield Configuration(
@@ -221,12 +235,13 @@ def _movement() -> Iterator[Configuration]:
              (128, 64, 32)]  # fmt: skip
     for port, word, flight in sizes:
         shape = {"port_bytes": port, "word_bytes": word, "outstanding": flight}
-        for name, of in (("dma_load", DmaLoad), ("dma_store", DmaStore)):
-            yield Configuration(
-                name,
-                shape,
-                partial(of, port, PAD, word, flight),
-            )
+        load = DmaLoad(port, PAD, word, flight)
+        transposer = (load.array.module_name,) if load.array else ()
+        yield Configuration("dma_load", shape, partial(_given, load), transposer)
+        yield Configuration("dma_store", shape, partial(DmaStore, port, PAD, word, flight))
+    for word in (32, 64, 128):
+        array = TransposeArray(word, (PAD // word - 1).bit_length())
+        yield Configuration("transpose_array", {"word_bytes": word}, partial(_given, array))
     for port in (16, 32, 64, 128):
         yield Configuration("memory_port", {"port_bytes": port}, partial(MemoryPort, port))
 
