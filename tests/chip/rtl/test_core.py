@@ -75,6 +75,25 @@ def test_acknowledgements_that_come_while_an_empty_store_ends(seed: int) -> None
     np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_short_load_between_tiles(seed: int) -> None:
+    """Rows of a tile wait behind a load of one piece, and that for the panel before to leave: alone, then."""
+    tile = "transpose pad={at} memory=r{m} bytes=r5 n0=r2 s0=r5 split=r6 s1=r0 pitch=r0\n"
+    text = (
+        "add rd=r1 imm=8\nadd rd=r2 imm=1\nadd rd=r3 imm=4096\nadd rd=r4 imm=8192\nadd rd=r5 imm=128\n"
+        "add rd=r6 imm=1024\nadd rd=r7 imm=16384\nadd rd=r8 imm=65536\n"
+        + 4 * (tile.format(at="r0", m=3) + "load pad=r7 memory=r4 bytes=r1 n0=r2 n1=r2\n" + tile.format(at="r4", m=4))
+        + "load pad=r0 memory=r0 bytes=r0 n0=r2 n1=r2 signal=0\nsync wait=0\nadd rd=r7 imm=20480\n"
+        + "store pad=r0 memory=r8 bytes=r7 n0=r2 n1=r2 signal=0\nsync wait=0\nhalt\n"
+    )  # fmt: skip
+    program = assemble(text)
+    mine, theirs = memory(seed), memory(seed)
+    execute(GEOMETRY, program, theirs, base=CODE)
+    sim = CoreSimulation(core(), mine, latency=5 + 20 * seed, spread=30 * (seed % 2), seed=seed + 1)
+    assert sim.run(program, CODE, limit=60_000).cause is None
+    np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1100, 1140))
 def test_the_form_for_simulators_is_that_of_silicon(seed: int) -> None:

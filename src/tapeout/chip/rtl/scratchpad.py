@@ -299,6 +299,23 @@ class Scratchpad(Block):
             ]
         return m
 
+    def _orders(self) -> list[list[int]]:
+        """The ports that are not urgent, in the order of each turn."""
+        others = [k for k, p in enumerate(self.kinds) if not p.urgent]
+        n = len(others)
+        return [[others[(start + (i if start < n else -i)) % n] for i in range(n)] for start in range(2 * n)]
+
+    def turns_of_leaders(self) -> dict[int, list[int]]:
+        """Turns in which a port comes before all others."""
+        orders = self._orders()
+        return {k: [i for i, o in enumerate(orders) if o[0] == k] for k in (orders[0] if orders else ())}
+
+    def turns_of_pairs(self) -> dict[tuple[int, int], list[int]]:
+        """Turns in which the first of two ports comes before the second."""
+        orders = self._orders()
+        pairs = [(j, k) for j in sorted(orders[0]) for k in sorted(orders[0]) if j < k] if orders else []
+        return {(j, k): [i for i, o in enumerate(orders) if o.index(j) < o.index(k)] for j, k in pairs}
+
     def _arbitrate(
         self,
         m: Module,
@@ -310,7 +327,8 @@ class Scratchpad(Block):
     ) -> None:
         """Who goes in this cycle."""
         n = max(len(others), 1)
-        turn, following = Signal(range(2 * n)), Signal(range(2 * n))
+        turn = Signal(range(2 * n))
+        following = Signal(range(2 * n))
         kept = Signal()  # the one whose turn it is waits for an urgent one
         m.d.comb += following.eq(Mux(turn == 2 * n - 1, 0, turn + 1))
         with m.If(~kept):
@@ -323,17 +341,10 @@ class Scratchpad(Block):
                 m.d.sync += is_one.eq(Cat(following == i for i in turns).any())
             return is_one
 
-        orders = [
-            [others[(start + (i if start < n else -i)) % n] for i in range(len(others))]
-            for start in range(2 * n)
-        ]
         if urgent and others:
-            leads = {k: during([i for i, o in enumerate(orders) if o[0] == k], f"leads{k}") for k in others}
+            leads = {k: during(turns, f"leads{k}") for k, turns in self.turns_of_leaders().items()}
             m.d.comb += kept.eq(Cat(leads[k] & able[k] & ~grants[k] for k in others).any())
-        before = {
-            (j, k): during([i for i, o in enumerate(orders) if o.index(j) < o.index(k)], f"before{j}_{k}")
-            for j in others for k in others if j < k
-        }  # fmt: skip
+        before = {(j, k): during(t, f"before{j}_{k}") for (j, k), t in self.turns_of_pairs().items()}
         # All pairs at once: a port goes if no other before it wants a bank of its own. One that loses keeps its banks
         # from those behind it, so wide ones are not starved.
         for k in [*urgent, *others]:

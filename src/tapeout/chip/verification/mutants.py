@@ -314,7 +314,7 @@ MUTANTS = (
         "array_waits_for_a_load", "dma_load", "self.coming.eq(Mux(has, took.turns, ",
         "self.coming.eq(Mux(has & took.turns, 1, ",
         "a panel waits for rows behind a load that waits for the panel: a deadlock",
-        ("test_core.py::test_random_programs",),
+        ("test_core.py::test_a_short_load_between_tiles",),
     ),
     Mutation(
         "address_borrow", "dma_address", "~now.size[low:], rest[:low] < length",

@@ -19,7 +19,8 @@ class ScratchpadProof(Proof):
     """Claims: no grant without a request; two grants in one cycle are of different banks; if any request can go,
     one does; a request of an urgent port that can go goes; another waits fewer cycles than twice the ports that are not
     urgent, doubled if there is an urgent one that takes no bank in two cycles running; an answer always finds room in
-    its queue: credits, reads under way and answers that wait add up to the queue's size. At most one port is urgent."""
+    its queue: credits, reads under way and answers that wait add up to the queue's size. Registers that say in advance
+    whose turn it is, and whether there is credit, say what turn and credit do. At most one port is urgent."""
 
     def __init__(self, block: Scratchpad) -> None:
         self.opaque = tuple(b.module_name for b in block.placed())
@@ -30,8 +31,16 @@ class ScratchpadProof(Proof):
             for name, width in (
                 (f"credit{k}", port.queue.bit_length()),
                 (f"queue{k}__i__valid", 1),
+                (f"some{k}", 1),
             )
         }
+        # what the turn decides is held in registers: each a function of the turn
+        self.decided = {f"before{j}_{k}": turns for (j, k), turns in block.turns_of_pairs().items()}
+        if any(p.urgent for p in block.kinds):
+            self.decided |= {f"leads{k}": turns for k, turns in block.turns_of_leaders().items()}
+        self.turns = 2 * max(sum(not p.urgent for p in block.kinds), 1)
+        if self.decided:
+            self.inside |= {"turn": (self.turns - 1).bit_length(), **dict.fromkeys(self.decided, 1)}
         urgent = any(p.urgent for p in block.kinds)
         self.wait = 2 * sum(not p.urgent for p in block.kinds) * (2 if urgent else 1)
         self.k = max(self.wait + 1, READ_LATENCY + 1)
@@ -43,6 +52,10 @@ class ScratchpadProof(Proof):
         n, bank_bits = len(block.ports), (block.banks - 1).bit_length()
         requests = [getattr(dut, f"request{k}") for k in range(n)]
         able, granted, banks = [], [], []
+        for name, turns in self.decided.items():
+            self.claim(m, seen[name] == Cat(seen["turn"] == t for t in turns).any())
+        if self.decided:
+            self.claim(m, seen["turn"] < self.turns)
         for k, (r, port) in enumerate(zip(requests, block.kinds, strict=True)):
             words, writes = port.words, block.writes(k, r)
             self.given_held(m, r, f"request{k}")
@@ -78,6 +91,7 @@ class ScratchpadProof(Proof):
             held = Signal(range(2 * port.queue), name=f"held{k}")
             m.d.sync += held.eq(held + arrives - (answer.valid & answer.ready))
             self.given(m, answer.valid == (self.started & (held != 0)))
+            self.claim(m, seen[f"some{k}"] == seen[f"credit{k}"].any())
             self.claim(m, seen[f"credit{k}"] + under_way + held == port.queue)
             self.claim(m, arrives == flight[-1])
             self.claim(m, ~arrives | (held != port.queue))
