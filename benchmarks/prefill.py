@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 
 from tapeout.chip import load as load_chip
 from tapeout.compiler import compile
@@ -39,7 +40,12 @@ def llama(hidden: int, intermediate: int, layers: int, heads: int, kv: int, dim:
 
 
 def measure(
-    model: Model, chip: str, formats: str, tokens: int, prefill: list[int] | None, positions: list[int]
+    model: Model,
+    chip: str,
+    formats: str,
+    tokens: int,
+    prefill: list[int] | None,
+    positions: Sequence[int] = (),
 ) -> dict[str, object]:
     """Every figure; `positions`: of decode steps beside the one behind the prompt."""
     began = time.monotonic()

@@ -92,9 +92,10 @@ def test_more_of_a_resource_is_never_slower(name: str, step: Step, resource: str
     slow = estimate_chips(d, w, dtype=np.float64).seconds
     # Larger commands, and more rows of queries at once, come out less even over the cores; a pass of more lanes than a
     # row of 128 positions has takes more banks all the same, and a port wider than that row brings some in vain. Of a
-    # wider word two passes that go together are more often in the same.
+    # wider word two passes that go together are more often in the same. And what of a layer's weights loads beside its
+    # attention is counted from the mean over kinds of layer: the last thousandth may go the other way.
     most: Any = {"scratchpad_bytes": 0.25, "vector_lanes": 0.1, "scratchpad_bytes_per_cycle": 5e-3}.get(
-        resource, 1e-6
+        resource, 1e-3
     )
     if resource == "port_bytes":
         most = np.where(np.asarray(d.port_bytes) >= 128, 0.5, 5e-3)

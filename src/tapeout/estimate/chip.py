@@ -124,14 +124,9 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
     energy: Number = np.zeros((), dtype)
     gap: Number = np.zeros((), dtype)  # how long the memory has had nothing to do for the next stage
     kept: list[StageTime] = []
-    other: tuple[Stage, Number, Number] | None = (
-        None  # attention of other layers: what came before and after it
-    )
+    left: dict[str, tuple[Number, Number]] = {}  # of attention by name: repeats, and what it leaves to loads
     for s in work.prepared(dtype):
         zero = np.zeros((), dtype)
-        alternates = other is not None and other[0].name.startswith(f"{s.name}.")
-        if other is not None and alternates:  # windows: in other layers than these
-            gap = other[1]
         waiting = gap
         matrix: Number = zero
         load: Number = zero
@@ -219,10 +214,13 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
                 + copied * d.joules_per_hop_byte
                 + scratchpad * d.joules_per_scratchpad_byte
             )
-        if other is not None and alternates:
-            mine = s.repeats / np.maximum(s.repeats + other[0].repeats, 1e-30)
-            gap = mine * gap + (1 - mine) * other[2]
-        other = (s, waiting, gap) if s.kind == "attention" else None
+        if s.kind == "attention":
+            left[s.name] = s.repeats, gap
+            # windows are attended to in other layers than everything: the mean of both
+            windows = next((w for name, w in left.items() if name.startswith(f"{s.name}.")), None)
+            if windows is not None:
+                mine = s.repeats / np.maximum(s.repeats + windows[0], 1e-30)
+                gap = mine * gap + (1 - mine) * windows[1]
         if s.absent is not None:
             gap = np.where(s.absent, waiting, gap)
         joules = joules + s.vector * d.joules_per_vector_operation
