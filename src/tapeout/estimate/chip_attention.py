@@ -39,7 +39,6 @@ HEAD = 10.0  # of a vector instruction behind another of the same group, one for
 PRODUCT_FILL = 42.0  # fetch, pipeline and first results of the scores, and of the last product of a tile
 COMMAND = 17.0  # of a command of the matrix engine at least
 DRAIN = 1.2  # cycles a row and tile of sums takes to leave: they meet other accesses in the banks
-FOLDS = 8  # of a row of positions, beside that to half of them: for its maximum and its sum
 TRIP = 70.0  # of the loop over tiles: engines are waited for, and the sequencer gets to the first product
 SOFTMAX = 5  # instructions over whole rows that wait for each other, beside the short ones
 SHORT, SHORT_FIRST = 5, 1  # over an element of each row: running maximum, correction, sum; of the first tile
@@ -134,11 +133,7 @@ def _tile(
         1 + 0.3 * taken,
     )  # reads and writes that a pass has beside the first
     passes, out = np.ceil(n / lanes), np.ceil(v / lanes)
-    plain = rows * np.maximum(n / np.minimum(lanes, VECTOR_REDUCED), 2.0)
-    # many rows of later tiles are folded first (`compiler.lower.folded`); the mean of maximum and sum
-    narrow = 1 + 2 / d.scratchpad_banks
-    folds = (np.ceil(TILE / 2 / lanes) + FOLDS) * narrow + 3
-    reduced = np.where((t.rows > FEW_ROWS) & (lanes >= BLOCK), np.minimum(plain, rows * folds / 2), plain)
+    reduced = rows * np.maximum(n / np.minimum(lanes, VECTOR_REDUCED), 2.0)
     # what one token does not see is in the last block; of several, each sees its own part
     window = rows * np.where(t.rows > FEW_ROWS, passes * one, np.ceil(BLOCK / lanes))
     before = rows * passes * one * 3 + window + reduced + SHORT * np.ceil(rows / lanes)
@@ -156,5 +151,5 @@ def _tile(
     # the next tile's keys, behind these values and when these scores are made
     loads = np.maximum(load_values, scores) + latency + load_keys + load_scales + TRIP
     whole = np.maximum(chain, loads)
-    first = latency + load_keys + np.maximum(chain - nothing + 2 * (plain - reduced), loads) - whole
+    first = latency + load_keys + np.maximum(chain - nothing, loads) - whole
     return _Tile(whole, first)
