@@ -19,7 +19,7 @@ from tapeout.physical.floorplan.mesh import mesh
 from tapeout.physical.floorplan.package import package
 from tapeout.physical.floorplan.picture import scene, svg
 from tapeout.physical.floorplan.scene import Box
-from tapeout.physical.floorplan.shapes import Item, across, near_square
+from tapeout.physical.floorplan.shapes import Item, Rectangle, across, near_square
 
 
 @st.composite
@@ -102,8 +102,6 @@ def test_any_chip(spec: ChipSpec) -> None:
     holds(spec, plan)
     p = package(plan)
     standing = [*p.dies, *p.stacks]
-    from tapeout.physical.floorplan.shapes import Rectangle
-
     assert not overlapping([Rectangle("tile", s.name, s.x, s.y, s.width, s.height) for s in standing], 1e-6)
     if spec.memory.kind.startswith("hbm"):
         assert len(p.stacks) == spec.memory.stacks
@@ -113,6 +111,20 @@ def test_any_chip(spec: ChipSpec) -> None:
     for e in edges(plan).values():
         assert e["has_mm"] > 0 and e["share"] > 0
     assert found["network"]["links"] >= len(plan.tiles) - 1  # every core is reached
+
+
+def test_stacks_at_the_ends_of_two_dies_stand_apart() -> None:
+    """Memory interfaces at the very ends of the dies, whose stacks are longer than they are."""
+    core = Core(
+        MatrixEngine(rows=57, columns=64), 73, Scratchpad(kibibytes=64, banks=1, word_bytes=8), 32, 16
+    )
+    spec = ChipSpec(
+        name="x", node="N7", clock_ghz=1.0, cores=3070, core=core, noc_bytes_per_cycle=4, dies=2, package="cowos-s",
+        memory=Memory("hbm2e", stacks=18, gibibytes_per_stack=8), links=Links(0, 0, 112, 64),
+    )  # fmt: skip
+    p = package(floorplan(spec))
+    stacks = [Rectangle("tile", s.name, s.x, s.y, s.width, s.height) for s in p.stacks]
+    assert len(stacks) == 18 and not overlapping(stacks, 1e-6)
 
 
 @settings(max_examples=15, deadline=None)

@@ -58,6 +58,9 @@ def package(plan: Floorplan) -> Package:
             mine = [p for p in phys if (p.x > plan.width / 2) == side]
             centres = [p.y + p.height / 2 for p in mine]
             spread = _apart(centres, edge)
+            if spec.dies > 1:  # none reaches over into the next die's part
+                beyond = (tall - plan.height) / 2
+                spread = _within(spread, edge, -beyond, plan.height + beyond)
             for k, c in enumerate(spread):
                 if remaining == 0:
                     break
@@ -84,3 +87,11 @@ def _apart(centres: list[float], pitch: float) -> list[float]:
         lowest.append(max(c, lowest[-1] + pitch) if lowest else c)
     back = (sum(lowest) - sum(centres)) / len(centres)  # as much down as up
     return [c - back for c in lowest]
+
+
+def _within(centres: list[float], pitch: float, low: float, high: float) -> list[float]:
+    """Centres of bodies of length `pitch` side by side, moved until all are between `low` and `high`, in which they
+    fit."""
+    last = len(centres) - 1
+    above = [max(c, low + pitch * (k + 0.5)) for k, c in enumerate(centres)]
+    return [min(c, high - pitch * (last - k + 0.5)) for k, c in enumerate(above)]
