@@ -132,6 +132,18 @@ def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None], opa
         foreign.update(dict.fromkeys(block.foreign()))
 
 
+def source(proof: Proof) -> str:
+    """The blocks of `proof` with its claims in RTLIL, and foreign modules: the same text for the same proof. (The SMT2
+    that Yosys makes of it is not: names and order depend on what the process did before.)"""
+    from amaranth.back import rtlil
+
+    seen: dict[str, Block] = {}
+    foreign: dict[str, None] = {}
+    _modules(proof, seen, foreign, proof.opaque)
+    texts = (rtlil.convert(b, name=b.module_name, emit_src=False) for b in seen.values())
+    return "\n".join([*foreign, *proof.inside, *proof.opaque, *texts])
+
+
 def smt2(proof: Proof) -> str:
     """The transition system of `proof` in SMT2, as yosys-smtbmc takes it."""
     from amaranth.back import rtlil

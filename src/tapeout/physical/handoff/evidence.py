@@ -78,20 +78,21 @@ def proved(spec: ChipSpec, modules: Sequence[str], say: Callable[[str], None]) -
     results = []
     for name, make in proofs(spec, modules).items():
         proof = make()
-        text = formal.smt2(proof)
-        key = hashlib.sha256(f"{solver}\n{proof.depth} {proof.k}\n{text}".encode()).hexdigest()
+        source = formal.source(proof)
+        key = hashlib.sha256(f"{solver}\n{proof.depth} {proof.k}\n{source}".encode()).hexdigest()
         kept = cache_folder().parent / "proofs" / f"{key[:32]}.json"
         if kept.exists():
             results.append({"proof": name, **parse_json(kept.read_text(), kept)})
             continue
         say(f"proof: {name}")
+        text = formal.smt2(proof)
         from_reset = formal.check(text, proof.module_name, max(proof.depth, proof.k + 1), False)
         step = formal.check(text, proof.module_name, proof.k, True)
         entry = {
             "block": proof.block.module_name, "solver": solver, "cycles_from_reset": from_reset.steps,
             "induction_over": step.steps, "holds": from_reset.holds and step.holds,
             "failed_claims": len({*from_reset.failed, *step.failed}),
-            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "sha256": hashlib.sha256(source.encode()).hexdigest(),
         }  # fmt: skip
         write_atomic(kept, json.dumps(entry, indent=1) + "\n")
         results.append({"proof": name, **entry})
