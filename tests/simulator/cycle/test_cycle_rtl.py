@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "chip" / "rtl"))
 PHASE = -4  # of the scratchpad, which counts from the end of reset
 TOTAL = 0.01  # of a program's cycles
 OPERATOR = 0.02  # of an operator's
-FEW = 24  # cycles of an operator of a token: six of each layer, as of a row of a vector instruction
+FEW = 20  # cycles of an operator of a token: five of each layer, as of a row of a vector instruction
 
 
 @lru_cache(maxsize=5)

@@ -132,14 +132,20 @@ def _modules(block: Block, seen: dict[str, Block], foreign: dict[str, None], opa
         foreign.update(dict.fromkeys(block.foreign()))
 
 
+def _parts(proof: Proof) -> tuple[dict[str, Block], dict[str, None]]:
+    """The blocks of `proof` by module name, and the foreign modules that those which are not opaque place."""
+    seen: dict[str, Block] = {}
+    foreign: dict[str, None] = {}
+    _modules(proof, seen, foreign, proof.opaque)
+    return seen, foreign
+
+
 def source(proof: Proof) -> str:
     """The blocks of `proof` with its claims in RTLIL, and foreign modules: the same text for the same proof. (The SMT2
     that Yosys makes of it is not: names and order depend on what the process did before.)"""
     from amaranth.back import rtlil
 
-    seen: dict[str, Block] = {}
-    foreign: dict[str, None] = {}
-    _modules(proof, seen, foreign, proof.opaque)
+    seen, foreign = _parts(proof)
     texts = (rtlil.convert(b, name=b.module_name, emit_src=False) for b in seen.values())
     return "\n".join([*foreign, *proof.inside, *proof.opaque, *texts])
 
@@ -149,9 +155,7 @@ def smt2(proof: Proof) -> str:
     from amaranth.back import rtlil
     from pyosys import libyosys
 
-    seen: dict[str, Block] = {}
-    foreign: dict[str, None] = {}
-    _modules(proof, seen, foreign, proof.opaque)
+    seen, foreign = _parts(proof)
     design = libyosys.Design()
     with tempfile.TemporaryDirectory() as folder:
 

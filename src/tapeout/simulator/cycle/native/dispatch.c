@@ -119,9 +119,6 @@ void dispatch_clock(model *m) {
     d->some = 0;
     for (int s = 0; s < SEMAPHORES; s++) {
         d->some |= (uint16_t)(d->tokens[s] > 0) << s;
-        if (d->tokens[s] > 63) {
-            m->cause = 6;
-            m->totals->end = TRAPPED;
-        }
+        if (d->tokens[s] > 63) trap(m, TOKENS);
     }
 }

@@ -25,7 +25,7 @@ bool matrix_new(model *m) {
 void matrix_delete(model *m) { free(m->matrix); }
 bool matrix_ready(const model *m) { return m->matrix->phase == 0; }
 
-enum { OUTSIDE = 3, MISALIGNED = 4, NOT_POSSIBLE = 8, STEPS = 1 << 16, BLOCK_BYTES = 32 }; /* `isa.definition.Cause` */
+enum { STEPS = 1 << 16, BLOCK_BYTES = 32 }; /* of a command at most; what addresses are multiples of */
 
 /* Bytes `first` and `extent` on of each row are in the scratchpad. */
 static bool inside(const model *m, uint64_t first, uint64_t stride, int64_t rows, int64_t extent) {
@@ -34,7 +34,7 @@ static bool inside(const model *m, uint64_t first, uint64_t stride, int64_t rows
 }
 
 /* What `chip.rtl.matrix_command` traps for, 0 for nothing. */
-static int wrong(const model *m, const work *w, int64_t beats) {
+static enum cause wrong(const model *m, const work *w, int64_t beats) {
     const settings *s = &m->s;
     const struct matrix *x = m->matrix;
     if (w->steps < 1 || w->steps > STEPS || w->rows > s->rows || w->height > w->rows || w->tiles > s->tiles)
@@ -43,7 +43,8 @@ static int wrong(const model *m, const work *w, int64_t beats) {
         w->wscale % x->scales.unit[w->int8])
         return MISALIGNED;
     int64_t blocks = w->steps * w->groups, sums = w->tiles * (int64_t)s->pitch[w->int8];
-    bool there = inside(m, w->a, w->sa, w->rows, blocks * BLOCK_BYTES) && inside(m, w->ascale, w->sa, w->rows, blocks) &&
+    bool there = inside(m, w->a, w->sa, w->rows, blocks * BLOCK_BYTES) &&
+                 inside(m, w->ascale, w->sa, w->rows, blocks) &&
                  (!w->drain || inside(m, w->out, w->so, w->rows, sums)) &&
                  inside(m, w->w, 0, 1, beats * (int64_t)x->codes.unit[w->int8]) &&
                  inside(m, w->wscale, 0, 1, beats * (int64_t)x->scales.unit[w->int8]);
@@ -62,10 +63,9 @@ void matrix_start(model *m, const command *c) {
     w->bank = c->imm >> 30 & 1, w->keep = c->imm >> 31 & 1, w->drain = c->imm >> 32 & 1, w->int8 = c->imm >> 33 & 1;
     w->groups = (w->rows + w->height - 1) / w->height;
     uint64_t beats = (uint64_t)(w->steps * w->groups * w->tiles);
-    int cause = wrong(m, w, (int64_t)beats);
+    enum cause cause = wrong(m, w, (int64_t)beats);
     if (cause) {
-        m->cause = cause;
-        m->totals->end = TRAPPED;
+        trap(m, cause);
         return;
     }
     w->w_end = w->w + beats * x->codes.unit[w->int8];

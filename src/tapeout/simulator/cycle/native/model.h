@@ -266,6 +266,15 @@ typedef struct model {
 
 enum { PORT_SEQUENCER, PORT_LOAD, PORT_MATRIX }; /* the vector engine's and the store's follow */
 
+/* The core stops, with what the host reads as its cause (`isa.definition.Cause`). */
+enum cause { UNKNOWN = 1, OUTSIDE = 3, MISALIGNED = 4, TOKENS = 6, LOOPS = 7, NOT_POSSIBLE = 8 };
+
+static inline void trap(model *m, enum cause cause) {
+    m->cause = cause;
+    m->sequencer.state = STOPPED;
+    m->totals->end = TRAPPED;
+}
+
 static inline void later(model *m, int64_t t) {
     if (t > m->now && t < m->next) m->next = t;
 }

@@ -121,12 +121,6 @@ static uint64_t value(model *m, int kind) {
     }
 }
 
-static void trap(model *m, int64_t cause) {
-    m->cause = cause;
-    m->sequencer.state = STOPPED;
-    m->totals->end = TRAPPED;
-}
-
 /* The fetching half goes on at `target`. */
 static void redirect(sequencer *q, int64_t target) {
     q->pc = target;
@@ -187,7 +181,7 @@ static void finish(model *m) {
     } else if (kind == K_LOOP) {
         int64_t end = (int64_t)(imm & 0xFFFFFF);
         if (end <= pc + 1 || (q->a && q->depth == LOOP_DEPTH)) {
-            trap(m, 7);
+            trap(m, LOOPS);
             return;
         }
         redirect(q, q->a ? pc + 1 : end);
@@ -214,7 +208,7 @@ static void advance(model *m) {
         q->lefts[top]--;
         q->pc = q->starts[top];
     } else if (q->depth && (q->pc < q->starts[top] || q->pc > q->ends[top])) {
-        trap(m, 7);
+        trap(m, LOOPS);
         return;
     }
     q->fetching = FETCH;
@@ -227,7 +221,7 @@ static void take_word(model *m) {
     int kind = pc < m->s.count ? kind_of(m, pc) : NO_KIND;
     if (kind == NO_KIND) {
         q->running = 0;
-        trap(m, 1);
+        trap(m, UNKNOWN);
         return;
     }
     q->state = READY;
