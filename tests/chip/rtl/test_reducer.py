@@ -17,14 +17,45 @@ pytestmark = pytest.mark.verilator
 
 
 def beats(rows: list[np.ndarray], lanes: int) -> list[int]:
+    """Of rows one after another."""
     made = []
     for row in rows:
         for i in range(0, max(len(row), 1), lanes):
-            part = row[i : i + lanes]
-            words = sum(int(w) << 32 * k for k, w in enumerate(part))
-            last = i + lanes >= len(row)
-            made.append(words | ((1 << len(part)) - 1 | last << lanes) << 32 * lanes)
+            made.append(_beat(row, i, lanes, 0, 0))
     return made
+
+
+def _beat(row: np.ndarray, i: int, lanes: int, which: int, bits_of_row: int) -> int:
+    part = row[i : i + lanes]
+    words = sum(int(w) << 32 * k for k, w in enumerate(part))
+    last = i + lanes >= len(row)
+    keep = (1 << len(part)) - 1
+    return words | (keep | which << lanes | last << (lanes + bits_of_row)) << 32 * lanes
+
+
+def in_turns(
+    rows: list[np.ndarray], lanes: int, together: int, rng: np.random.Generator, fair: bool
+) -> tuple[list[int], list[int]]:
+    """Beats of up to `together` rows at once, in turn or at random; and the rows in the order in which they end."""
+    made, order, waiting = [], [], list(range(len(rows)))
+    active: dict[int, tuple[int, int]] = {}  # place: (row, its next element)
+    bits_of_row = (together - 1).bit_length()
+    turn = 0
+    while waiting or active:
+        for place in range(together):
+            if place not in active and waiting and (rng.random() < 0.7 or fair):
+                active[place] = (waiting.pop(0), 0)
+        if not active:
+            continue
+        place = sorted(active)[turn % len(active)] if fair else int(rng.choice(sorted(active)))
+        turn += 1
+        row, i = active[place]
+        made.append(_beat(rows[row], i, lanes, place, bits_of_row))
+        active[place] = (row, i + lanes)
+        if i + lanes >= len(rows[row]):
+            order.append(row)
+            del active[place]
+    return made, order
 
 
 def check(block: Reducer | Greatest, lanes: int, offer: float, accept: float) -> None:
@@ -37,8 +68,10 @@ def check(block: Reducer | Greatest, lanes: int, offer: float, accept: float) ->
             x = (x & np.uint32(0x807FFFFF)) | (rng.integers(115, 140, n) << 23).astype(np.uint32)
         rows.append(x)
     sim = simulate(block)
-    payload = pack(beats(rows, lanes), sim.ports["x__payload"][1])
-    run = sim.run({"x": payload}, {"y": len(rows)}, offer=offer, accept=accept, seed=4)
+    together = block.rows if isinstance(block, Reducer) else 1
+    made, order = in_turns(rows, lanes, together, rng, fair=accept == 1)
+    rows = [rows[k] for k in order]
+    run = sim.run({"x": pack(made, sim.ports["x__payload"][1])}, {"y": len(rows)}, offer=offer, accept=accept, seed=4)
     if isinstance(block, Reducer):
         want = np.array([twin(x) for x in rows], np.uint32)
     else:
@@ -51,13 +84,13 @@ def check(block: Reducer | Greatest, lanes: int, offer: float, accept: float) ->
 PRESSURE = [(1.0, 1.0), (0.5, 0.2), (0.9, 0.9)]
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
 def test_sums_equal_the_definition(lanes: int) -> None:
     for offer, accept in PRESSURE:
         check(Reducer(lanes), lanes, offer, accept)
 
 
-@pytest.mark.parametrize("lanes", [2, 8])
+@pytest.mark.parametrize("lanes", [2, 8, 32])
 def test_maxima_equal_the_definition(lanes: int) -> None:
     for offer, accept in PRESSURE:
         check(Greatest(lanes), lanes, offer, accept)
@@ -72,6 +105,20 @@ def test_rows_follow_without_a_gap(n: int, apart: int) -> None:
         assert (np.diff(run.stamps["y"]) == gap).all()
 
 
+@pytest.mark.parametrize("lanes", [16, 32])
+def test_rows_in_turn_keep_the_adders_busy(lanes: int) -> None:
+    block = Reducer(lanes)
+    sim = simulate(block)
+    rows = [np.full(160, 0x3F800000, np.uint32)] * 40
+    made, _ = in_turns(rows, lanes, block.rows, np.random.default_rng(0), fair=True)
+    stamps = sim.run({"x": pack(made, sim.ports["x__payload"][1])}, {"y": 40}).stamps["y"]
+    group = block.rows * 160 // lanes
+    assert [stamps[k * block.rows] - stamps[0] for k in range(40 // block.rows)] == [
+        k * group for k in range(40 // block.rows)
+    ]
+
+
 def test_lint() -> None:
-    assert lint(verilog(Reducer(8))) == []
-    assert lint(verilog(Greatest(8))) == []
+    for lanes in (8, 32):
+        assert lint(verilog(Reducer(lanes))) == []
+        assert lint(verilog(Greatest(lanes))) == []

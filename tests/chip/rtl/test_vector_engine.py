@@ -11,6 +11,7 @@ from vector_bench import NAMES, Bench, Command, core_of, prepare, random_command
 from tapeout.chip import load
 from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import Cause, Trap
+from tapeout.chip.isa.geometry import round_up
 from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.vector_engine import VectorEngine
 from tapeout.simulator.rtl.lint import lint
@@ -23,11 +24,13 @@ def bench(lanes: int = 8, word_bytes: int = 32, banks: int = 8) -> Bench:
     return Bench(core_of(lanes, word_bytes, banks))
 
 
-def compare(one: Bench, names: list[str], seed: int, traffic: int = 0, offer: float = 1.0) -> None:
+def compare(
+    one: Bench, names: list[str], seed: int, traffic: int = 0, offer: float = 1.0, largest: int = 90
+) -> None:
     """Commands one after another without a pause; the later ones read what the earlier ones wrote."""
     rng = np.random.default_rng(seed)
     pad = random_pad(rng)
-    commands = [random_command(rng, name) for name in names]
+    commands = [random_command(rng, name, largest) for name in names]
     for c in commands:
         prepare(rng, c, pad)
     # indices must still be there when their turn comes
@@ -73,7 +76,9 @@ def test_other_widths(lanes: int, word: int, banks: int) -> None:
     one = bench(lanes, word, banks)
     for seed in range(200):
         names = list(np.random.default_rng(seed).choice(NAMES, 6))
-        compare(one, names, seed, traffic=100 * (seed % 3))
+        compare(one, names, seed, traffic=100 * (seed % 3), largest=(90, 200)[seed % 2])
+        sums = ["vtotal", "vgreatest", "vtotal"]
+        compare(one, sums, seed, traffic=100 * (seed % 3), largest=200)
 
 
 TRAPS = [
@@ -156,6 +161,22 @@ def test_cycles(name: str) -> None:
         slack = 1 if n > 8 else 0  # where a row of out comes back to the bank of a
         assert want <= ends[0] - start <= want + slack, (c.values, ends[0] - start, want)
         assert least <= ends[1] - ends[0] <= least + slack, (c.values, ends[1] - ends[0], least)
+
+
+@pytest.mark.parametrize("lanes", [16, pytest.param(4, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["vtotal", "vgreatest"])
+def test_cycles_of_reductions(name: str, lanes: int) -> None:
+    """Rows in turn on many lanes, one after another on few: as the instruction's file says."""
+    one = bench(lanes, 4 * lanes, 8)
+    for n, rows in ((0, 3), (9, 1), (32, 5), (33, 1), (100, 1), (128, 4), (128, 3), (90, 6), (160, 2), (256, 3), (40, 7)):
+        stride = 4 * round_up(max(n, 1), max(lanes, 8))
+        c = Command(name, {"n": n, "rows": rows, "a": 0, "out": 0x3000, "sa": stride, "so": 32})
+        one.sim.reset()
+        one.fill(np.zeros(16384, np.uint8))
+        run = one.run([c, c])
+        start, ends = run.stamps["command"][0], run.stamps["ends"]
+        want = c.cycles(one.geometry)
+        assert (ends[0] - start, ends[1] - ends[0]) == (want, want - timing.VECTOR_START), (n, rows)
 
 
 def test_lint() -> None:

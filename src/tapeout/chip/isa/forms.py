@@ -91,10 +91,15 @@ def unary(name: str, opcode: int, about: str, function: Callable[[F32], F32], no
 
 
 def reduction(
-    name: str, opcode: int, about: str, function: Callable[[F32], F32], fill: int, apart: int = 1
+    name: str,
+    opcode: int,
+    about: str,
+    function: Callable[[F32], F32],
+    fill: Callable[[int], int],
+    taken: Callable[[int, int, int], int],
 ) -> Instruction:
-    """out[row] = f over the row: one FP32 at the start of a granule, whose other half becomes zero.
-    Beats of at most VECTOR_REDUCED elements; rows at least `apart` cycles apart."""
+    """out[row] = f over the row: one FP32 at the start of a granule, whose other half becomes zero. With beats of
+    `width` elements, at most VECTOR_REDUCED: `fill(width)`, and `taken(rows, n, width)` cycles of taking them."""
 
     def meaning(state: State, o: Operands) -> None:
         aligned(o, "a", "out", "sa", "so")
@@ -106,10 +111,8 @@ def reduction(
         if not o.rows:
             return timing.VECTOR_START + 1
         width = min(g.lanes, timing.VECTOR_REDUCED)
-        beats = timing.passes(o.n, width)
-        gap = apart * timing.VECTOR_REDUCED // width
-        waits = fill if o.n else fill - timing.VECTOR_READ  # an empty row has nothing to read
-        return timing.VECTOR_START + waits + beats + (o.rows - 1) * max(beats, gap)
+        waits = fill(width) - (0 if o.n else timing.VECTOR_READ)  # an empty row has nothing to read
+        return timing.VECTOR_START + waits + taken(o.rows, o.n, width)
 
     return Instruction(name, opcode, about, UNARY, (), meaning, cycles)
 

@@ -34,11 +34,51 @@ VECTOR_ADD = 11
 VECTOR_MUL = 12
 VECTOR_CHAIN = 16  # vrope
 VECTOR_FUNCTION = 25
-VECTOR_TOTAL, VECTOR_GREATEST = 31, 11
-VECTOR_TOTAL_ROWS = 2  # cycles between the ends of rows
-VECTOR_REDUCED = 8  # elements that a reduction takes a cycle
+VECTOR_TOTAL = 25  # and a cycle for each beat of sums when the partials are halved
+VECTOR_GREATEST = 8  # and a cycle for each level of comparisons
+VECTOR_REDUCED = 32  # elements that a reduction takes a cycle, at most: as many as a sum has partials
+VECTOR_LOOP = 4  # cycles from a partial sum to the next element's
 VECTOR_QUANTISE = 14
 VECTOR_TOPK, VECTOR_TAKE = 7, 13
+
+
+def halving(width: int) -> int:
+    """Beats in which `width` adders halve the partials of a sum until one is left."""
+    half, beats = VECTOR_REDUCED // 2, 0
+    while half:
+        beats, half = beats + max(half // width, 1), half // 2
+    return beats
+
+
+def together(width: int) -> int:
+    """Rows that are summed in turn so that beats of `width` elements keep the adders busy."""
+    return max(VECTOR_LOOP * width // VECTOR_REDUCED, 1)
+
+
+def rows_apart(width: int) -> int:
+    """Cycles from the end of a row that is summed to that of the next, at least."""
+    return max(VECTOR_REDUCED // 2 // width, 1)
+
+
+def sums_room(width: int) -> int:
+    """Sums that may be under way: the halving, the first addition and the registers around it."""
+    levels = (VECTOR_REDUCED // 2).bit_length()
+    cycles = halving(width) + levels * (VECTOR_LOOP - 1) + VECTOR_LOOP + 3
+    return -(-cycles // rows_apart(width)) + 1
+
+
+def sums(rows: int, n: int, width: int) -> int:
+    """Cycles in which `rows` sums of n elements are taken, `width` a cycle: with few adders row after row, as closely
+    as the halving of partials follows; with more, several rows in turn (`rtl.reducer`)."""
+    beats, places = passes(n, width), together(width)
+    if places == 1:
+        return beats + (rows - 1) * max(beats, rows_apart(width))
+    last = (rows - 1) % places + 1  # rows of the last turns
+    pieces = VECTOR_REDUCED // width
+    if last * pieces >= VECTOR_LOOP:
+        return rows * beats
+    whole, part = divmod(beats - 1, pieces)
+    return (rows - last) * beats + whole * VECTOR_LOOP + (part + 1) * last
 
 
 def passes(n: int, lanes: int) -> int:

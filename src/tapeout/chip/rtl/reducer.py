@@ -2,13 +2,16 @@
 
 Element i belongs to partial i mod 32. Beats of `lanes` elements are added to the partials; when a row ends its partials
 go through five levels of adders that halve them, while the next rows arrive: the 16 sums of the first level are made
-in 16 / lanes cycles, and that is how closely rows follow one another (more than 8 lanes: beats of a row are as far
-apart as the addition's loop demands).
+in 16 / lanes cycles, and that is how closely rows follow one another.
+
+A partial takes an element every LOOP cycles, the adder's own. With 8 lanes the 32 partials of a row are just as many
+as keep the adders busy; with more, `timing.together` rows take turns, each with its partials. A beat that comes too early
+for its partials waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from tapeout.chip.isa import timing
 from tapeout.chip.rtl import fp32_add
 from tapeout.chip.rtl.bits import bits_for_index
 from tapeout.chip.rtl.block import Block, delay, place, register
@@ -26,19 +30,32 @@ from tapeout.numerics import fp32, vector
 from tapeout.numerics.vector import PARTIALS
 
 LOOP = fp32_add.LATENCY
+assert (LOOP, PARTIALS) == (timing.VECTOR_LOOP, timing.VECTOR_REDUCED)
+
+
+def width(lanes: int) -> int:
+    """Elements that a vector engine of so many lanes reduces a cycle."""
+    return min(lanes, PARTIALS)
+
+
+def row_field(lanes: int) -> dict[str, int]:
+    """The field of a beat that says which of these rows it belongs to; none where there is one."""
+    bits = (timing.together(width(lanes)) - 1).bit_length()
+    return {"row": bits} if bits else {}
 
 
 class Reducer(Block):
-    """`x`: beats {words, keep (a bit per lane: elements that count), last (of the row)} → `y`: one word per row. A row
-    of no element is one beat of none. What the rows in the adders give has room behind them."""
+    """`x`: beats {words, keep (a bit per lane: elements that count), row (of those that take turns), last (of its
+    row)} → `y`: one word per row, in the order in which they end. A row of no element is one beat of none. What the rows
+    in the adders give has room behind them."""
 
     def __init__(self, lanes: int) -> None:
         if PARTIALS % lanes:
             raise ValueError(f"{lanes} lanes do not divide {PARTIALS} partials")
-        self.lanes, self.sets = lanes, PARTIALS // lanes
-        self.apart = max(PARTIALS // 2 // lanes, 1)  # cycles between the ends of rows
-        self.queue = HeadFifo(32, -(-(self.halving + LOOP + 3) // self.apart) + 1)
-        beat = data.StructLayout({"words": 32 * lanes, "keep": lanes, "last": 1})
+        self.lanes, self.sets, self.rows = lanes, PARTIALS // lanes, timing.together(lanes)
+        self.apart = timing.rows_apart(lanes)
+        self.queue = HeadFifo(32, timing.sums_room(lanes))
+        beat = data.StructLayout({"words": 32 * lanes, "keep": lanes, **row_field(lanes), "last": 1})
         super().__init__({"x": In(stream.Signature(beat)), "y": Out(stream.Signature(32))})
 
     @property
@@ -79,13 +96,20 @@ class Reducer(Block):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         queue = place(m, "queue", self.queue)
-        partials = [Signal(32, name=f"partial{i}", reset_less=True) for i in range(PARTIALS)]
+        partials = [
+            [Signal(32, name=f"partial{r}_{i}", reset_less=True) for i in range(PARTIALS)] for r in range(self.rows)
+        ]
         x = self.x.payload
-        at, wrapped = Signal(bits_for_index(self.sets)), Signal()
-        recent = [Signal(bits_for_index(self.sets) + 1, name=f"recent{k}") for k in range(LOOP - 1)]
+        several = self.rows > 1
+        row: Value = x.row if several else Const(0, 1)
+        ats = [Signal(bits_for_index(self.sets), name=f"at{r}") for r in range(self.rows)]
+        wraps = [Signal(name=f"wrapped{r}") for r in range(self.rows)]
+        at, wrapped = _chosen(ats, row), _chosen(wraps, row)
+        place_of = Cat(at, row) if several else at
+        recent = [Signal(len(place_of) + 1, name=f"recent{k}") for k in range(LOOP - 1)]
         clear: Value = Const(1, 1)
-        if self.sets < LOOP:
-            clear = ~Cat(r == Cat(at, Const(1, 1)) for r in recent).any()
+        if self.sets < LOOP:  # the partials that the beat adds to are in their registers
+            clear = ~wrapped | ~Cat(r == Cat(place_of, Const(1, 1)) for r in recent).any()
         credit, wait = (
             Signal(range(self.queue.depth + 1), init=self.queue.depth), Signal(range(self.apart + 1))
         )  # fmt: skip
@@ -99,38 +123,42 @@ class Reducer(Block):
             wait.eq(Mux(ends, self.apart - 1, Mux(wait.any(), wait - 1, 0))),
             credit.eq(credit - ends + (self.y.valid & self.y.ready)),
         ]
-        m.d.sync += recent[0].eq(Cat(at, fire))
+        m.d.sync += recent[0].eq(Cat(place_of, fire))
         for older, newer in zip(recent[1:], recent, strict=False):
             m.d.sync += older.eq(newer)
         last_set = at == self.sets - 1
-        with m.If(fire):
-            m.d.sync += [
-                at.eq(Mux(x.last | last_set, 0, at + 1)),
-                wrapped.eq(~x.last & (wrapped | last_set)),
-            ]
+        for r in range(self.rows):
+            with m.If(fire & (row == r)):
+                m.d.sync += [
+                    ats[r].eq(Mux(x.last | last_set, 0, at + 1)),
+                    wraps[r].eq(~x.last & (wrapped | last_set)),
+                ]
         # a register between who brings the operands and the adders
         adds, ends1 = delay(m, fire, 1, reset=True), delay(m, ends, 1, reset=True)
         at1, wrapped1 = register(m, at, "at1"), register(m, wrapped, "wrapped1")
+        row1 = register(m, row, "row1") if several else row
         write = delay(m, adds, LOOP - 1, reset=True)
         write_at = delay(m, at1, LOOP - 1)
+        write_row = delay(m, row1, LOOP - 1) if several else row1
         for lane in range(self.lanes):
-            held: Value = partials[lane]
-            for k in range(1, self.sets):
-                held = Mux(at1 == k, partials[k * self.lanes + lane], held)
+            sets = [_chosen([p[k * self.lanes + lane] for p in partials], row1) for k in range(self.sets)]
             element = Signal(32, name=f"element{lane}", reset_less=True)
             with m.If(fire):
                 m.d.sync += element.eq(Mux(x.keep[lane], x.words[32 * lane : 32 * lane + 32], 0))
-            total = self._sum(m, f"in{lane}", Mux(wrapped1, held, 0), element)
-            for k in range(self.sets):
-                with m.If(write & ((write_at == k) if self.sets > 1 else 1)):
-                    m.d.sync += partials[k * self.lanes + lane].eq(total)
+            total = self._sum(m, f"in{lane}", Mux(wrapped1, _chosen(sets, at1), 0), element)
+            for r, mine in enumerate(partials):
+                for k in range(self.sets):
+                    with m.If(write & (write_row == r) & ((write_at == k) if self.sets > 1 else 1)):
+                        m.d.sync += mine[k * self.lanes + lane].eq(total)
 
         # the last sum is in its register LOOP cycles after its beat's elements
         move = delay(m, ends1, LOOP, reset=True)
         reached = delay(m, Mux(wrapped1, self.sets - 1, at1), LOOP, name="reached")
-        now = [
-            Mux(reached >= i // self.lanes, p, 0) if i >= self.lanes else p for i, p in enumerate(partials)
-        ]
+        ended = delay(m, row1, LOOP, name="ended") if several else row1
+        now = []
+        for i in range(PARTIALS):
+            sum_ = _chosen([p[i] for p in partials], ended)
+            now.append(Mux(reached >= i // self.lanes, sum_, 0) if i >= self.lanes else sum_)
         self._halve(m, now, move, queue)
         m.d.comb += [
             self.y.valid.eq(queue.o.valid),
@@ -172,6 +200,14 @@ class Reducer(Block):
                     else:
                         m.d.comb += [queue.i.valid.eq(token[at + LOOP - 1]), queue.i.payload.eq(total)]
             level, half = list(sums), half // 2
+
+
+def _chosen(values: Sequence[Value], index: Value) -> Value:
+    """values[index]."""
+    chosen = values[0]
+    for k in range(1, len(values)):
+        chosen = Mux(index == k, values[k], chosen)
+    return chosen
 
 
 def twin(row: NDArray[np.uint32]) -> int:

@@ -201,9 +201,9 @@ class VectorEngine(Block):
         for one, mine in ((reducer, ~x.greatest), (greatest, x.greatest)):
             m.d.comb += [
                 one.x.valid.eq(operands.reduce.valid & mine),
-                one.x.payload.eq(operands.reduce.payload),
+                *(one.x.payload[n].eq(operands.reduce.payload[n]) for n in one.x.payload.shape().members),
+                one.y.ready.eq(writer.reduce.ready & mine),
             ]
-            m.d.comb += one.y.ready.eq(writer.reduce.ready & mine)
         m.d.comb += [
             operands.reduce.ready.eq(Mux(x.greatest, greatest.x.ready, reducer.x.ready)),
             writer.reduce.valid.eq(Mux(x.greatest, greatest.y.valid, reducer.y.valid)),

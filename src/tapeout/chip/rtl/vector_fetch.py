@@ -10,6 +10,10 @@ leaves a description for the operands (`vector_operands`), so the walk runs ahea
 | vrope, pairs (2i, 2i + 1) | a, cosines; sines |
 | vrope, pairs (i, i + half): two passes | lower channels, cosines; upper channels, sines; two without a word |
 
+Reductions have passes of as many elements as the reducers take. Sums of more than eight lanes go through several rows
+in turn, a pass of each, as the adders need it (`timing.together`): rows join in the turn of first passes, `places` hold
+where each goes on, and the turns go on until the rows, which are equally long, end.
+
 An operand that crosses a boundary of the port's word (more than 8 lanes, and an address that is not a multiple of
 a pass) takes a step more, for its first part. The row after the one under way is always ready, so that rows follow
 without a gap. A row that is not in the scratchpad stops the engine.
@@ -24,8 +28,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.definition import REGISTER_BITS
-from tapeout.chip.rtl.bits import increment
+from tapeout.chip.rtl import reducer
+from tapeout.chip.rtl.bits import bits_for_index, increment
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.fall_through import FallThrough
 from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size, prepared
@@ -45,12 +51,14 @@ def block_bytes(lanes: int, word_bytes: int) -> int:
 def description(lanes: int, pad_bytes: int, port_bytes: int) -> data.StructLayout:
     """What a step's answers are: `take` from which port; `part`: they are first parts, to be kept; `split`: they are
     second parts; `fire`: the lanes start, at `step` of the pass (`tail`: of what vrope passes); `first`, `last` pass
-    of the row; `count` elements; `low` ≤ lane < `high` are seen; addresses."""
+    of the row; `row`: which of those that are summed in turn; `count` elements; `low` ≤ lane < `high` are seen;
+    addresses."""
     count = lanes.bit_length()
     return data.StructLayout(
         {
             "take": 2, "part": 1, "split": 2, "fire": 1, "step": 2, "tail": 1, "first": 1, "last": 1, "count": count,
-            "low": count, "high": count, "a": (pad_bytes - 1).bit_length() + 1, "b": (port_bytes - 1).bit_length(),
+            **reducer.row_field(lanes), "low": count, "high": count,
+            "a": (pad_bytes - 1).bit_length() + 1, "b": (port_bytes - 1).bit_length(),
         }
     )  # fmt: skip
 
@@ -137,8 +145,15 @@ class VectorFetch(Block):
         nothing = ~kept["n"].any() & (x.kind != Kind.REDUCE)
         # elements left without those that only fill a block; kept beside `left`, as requests hang on it
         real, some = Signal(signed(len(c.n) + 1), reset_less=True), Signal(reset_less=True)
-        more = Signal()
-        m.d.comb += more.eq(left > lanes)
+        # elements of a pass: reductions may take fewer than the lanes
+        reduces, width = x.kind == Kind.REDUCE, reducer.width(lanes)
+        more, real_more = Signal(), Signal()
+        m.d.comb += [
+            more.eq(left > lanes if width == lanes else Mux(reduces, left > width, left > lanes)),
+            real_more.eq(real > lanes if width == lanes else Mux(reduces, real > width, real > lanes)),
+        ]
+        taken = lanes if width == lanes else Mux(reduces, width, lanes)
+        wide_bytes = pass_bytes if width == lanes else Mux(reduces, 4 * width, pass_bytes)
         rope = x.rope & ~in_tail
         split_rope = rope & ~x.interleaved
         last_step = Mux(split_rope, 3, Mux(rope | x.select, 1, 0))
@@ -153,7 +168,7 @@ class VectorFetch(Block):
         at = [Signal(k, name="at0"), Signal(k, name="at1")]
         m.d.comb += [at[0].eq(Mux(step == 0, a, upper)), at[1].eq(Mux(step == 0, b, sines)[FRACTION:])]
         sizes: list[Value] = [
-            Mux(x.size == Size.F32, pass_bytes, Mux(x.size == Size.BF16, pass_bytes // 2, pass_bytes // 4)),
+            Mux(x.size == Size.F32, wide_bytes, Mux(x.size == Size.BF16, pass_bytes // 2, pass_bytes // 4)),
             Mux(x.second == Second.VECTOR, Mux(rope & x.interleaved, pass_bytes // 2, pass_bytes), 0),
         ]
         crosses: list[Value] = [Const(0, 1), Const(0, 1)]
@@ -165,7 +180,24 @@ class VectorFetch(Block):
         tail_left = Signal(len(c.n))
         m.d.comb += tail_left.eq(kept["n"] - Cat(Const(0, 1), kept["half"]))
         row_ends = pass_ends & ~more & (~rope | ~tail_left.any())
-        go, starts_row = Signal(), Signal()
+        go, starts_row, ends_rows = Signal(), Signal(), Signal()
+        # rows that take turns: this one's place among them, the last one's, and where each goes on
+        together = timing.together(width)
+        turns = Signal(reset_less=True)
+        which, top = (Signal(bits_for_index(together), name=n, reset_less=True) for n in ("which", "top"))
+        places = [Signal(k, name=f"place{r}", reset_less=True) for r in range(together)]
+        joins, turn_ends = Signal(), Signal()
+        m.d.comb += [
+            joins.eq(turns & first & (which != together - 1) & after["rows"].any()),
+            turn_ends.eq(~turns | Mux(first, ~joins, which == top)),
+            ends_rows.eq(go & row_ends & turn_ends & ~after["rows"].any()),
+            starts_row.eq(go & after["rows"].any() & (row_ends & turn_ends | pass_ends & joins)),
+        ]
+        if together > 1:
+            with m.If(self.start):
+                m.d.sync += turns.eq((c.control.kind == Kind.REDUCE) & ~c.control.greatest)
+        else:
+            m.d.comb += turns.eq(0)
 
         # requests
         queues = [place(m, n, FallThrough(self.address_bits)) for n in ("first_queue", "second_queue")]
@@ -203,13 +235,14 @@ class VectorFetch(Block):
             d.tail.eq(in_tail),
             d.first.eq(first),
             d.last.eq(row_ends),
-            d.count.eq(Mux(some, Mux(real > lanes, lanes, real[: len(d.count)]), 0)),
+            d.count.eq(Mux(some, Mux(real_more, taken, real[: len(d.count)]), 0)),
+            *(d[n].eq(which) for n in reducer.row_field(lanes)),
             d.low.eq(self._clipped(low)),
             d.high.eq(self._clipped(high)),
             d.a.eq(Cat(at[0], far)),
             d.b.eq(at[1][:port]),
             self.walking.eq(walking),
-            self.ending.eq(go & row_ends & ~after["rows"].any()),
+            self.ending.eq(ends_rows),
             self.error.eq(walking & bad),
         ]
 
@@ -222,28 +255,29 @@ class VectorFetch(Block):
             with m.If(~part):
                 m.d.sync += step.eq(Mux(pass_ends, 0, step + 1))
             with m.If(pass_ends):
-                m.d.sync += [first.eq(0), left.eq(left - lanes)]
                 advance = Mux(
-                    x.size == Size.F32, pass_bytes,
+                    x.size == Size.F32, wide_bytes,
                     Mux(x.size == Size.BF16, pass_bytes // 2, Mux(x.size == Size.BYTE, lanes, lanes // 2)),
                 )  # fmt: skip
                 scales = x.second == Second.SCALES
                 second = Mux(scales, lanes, Mux(rope & x.interleaved, 64 * lanes, 128 * lanes))
+                with m.If(turn_ends):
+                    m.d.sync += [first.eq(0), left.eq(left - taken), real.eq(real - taken), some.eq(real_more)]
                 with m.If(~takes):
                     forward(a, advance)
+                if together > 1:
+                    self._take_turns(m, turns, first, turn_ends, which, top, a, places, 4 * width)
                 forward(upper, pass_bytes)
                 with m.If(x.second != Second.ROW):
                     forward(b, second)
                     forward(sines, second)
                 forward(low, -lanes)
                 forward(high, -lanes)
-                m.d.sync += [real.eq(real - lanes), some.eq(real > lanes)]
                 with m.If(~more & rope):
                     m.d.sync += [
                         in_tail.eq(1), a.eq(tail), left.eq(tail_left), real.eq(tail_left), some.eq(tail_left.any())
                     ]  # fmt: skip
-        m.d.comb += starts_row.eq(go & row_ends & after["rows"].any())
-        with m.If(go & row_ends & ~after["rows"].any()):
+        with m.If(ends_rows):
             m.d.sync += walking.eq(0)
 
         # the next row: of the command that is to start, or of this one
@@ -257,7 +291,7 @@ class VectorFetch(Block):
         with m.If(load):
             m.d.sync += [kept[n].eq(c[n]) for n in names]
             m.d.sync += [strides[n].eq(c[n]) for n in strides]
-            m.d.sync += [step.eq(0), had_part.eq(0)]
+            m.d.sync += [step.eq(0), had_part.eq(0), which.eq(0)]
         with m.If(self.start):
             m.d.sync += walking.eq(c.rows.any())
         elements = Mux(pairs, Cat(Const(0, 1), half), half)
@@ -289,6 +323,23 @@ class VectorFetch(Block):
                 token_ends.eq(Mux(again, static["per"] == 0, of_token == 1)),
             ]
         return m
+
+    @staticmethod
+    def _take_turns(
+        m: Module, turns: Value, first: Value, turn_ends: Value, which: Any, top: Any, a: Any, places: list[Any], by: int
+    ) -> None:
+        """The pass of one of several rows has been made: the next row's pass is next, or a new turn."""
+        following = Mux(turn_ends, 0, which + 1)
+        with m.If(turns):
+            m.d.sync += which.eq(following)
+            with m.If(first & turn_ends):
+                m.d.sync += top.eq(which)
+            for r, one in enumerate(places):
+                with m.If(which == r):
+                    m.d.sync += one.eq(a + by)
+                # of a row alone `a` has gone forward by itself
+                with m.If((following == r) & ~(turn_ends & (which == 0))):
+                    m.d.sync += a.eq(one)
 
     def _clipped(self, position: Signal) -> Value:
         """Within 0 and lanes."""

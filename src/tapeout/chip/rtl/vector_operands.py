@@ -1,7 +1,7 @@
 """The vector engine's operands: answers of the scratchpad brought to the lanes' places, pass by pass.
 
 Descriptions of steps (`vector_fetch`) wait here for their answers. What a step completes goes to the pipeline
-that the instruction uses: the lanes, the reducer (eight elements at a time), the quantiser (elements beyond the row's
+that the instruction uses: the lanes, the reducers (a beat), the quantiser (elements beyond the row's
 end are zero), or, one element a cycle, top-k and `vtake`.
 """
 
@@ -14,6 +14,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from tapeout.chip.rtl import reducer
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.head_fifo import HeadFifo
 from tapeout.chip.rtl.vector_command import CONTROL, Kind, Second, Size
@@ -22,7 +23,6 @@ from tapeout.chip.rtl.vector_lane import OP_BITS, VectorOp
 from tapeout.numerics.formats import BLOCK
 
 STEPS = 8  # descriptions: a read's latency, and the queue of descriptions itself
-REDUCED = 8  # elements that the reducers take a cycle: with 32 partial sums and an adder of 4 cycles it cannot be more
 
 
 def elements_layout(pad_bytes: int) -> data.StructLayout:
@@ -37,7 +37,7 @@ class VectorOperands(Block):
     def __init__(self, lanes: int, pad_bytes: int, word_bytes: int) -> None:
         self.width, self.pad_bytes, self.word_bytes = lanes, pad_bytes, word_bytes
         self.port_bytes = block_bytes(lanes, word_bytes)
-        self.reduced = min(lanes, REDUCED)
+        self.reduced, self.row = reducer.width(lanes), reducer.row_field(lanes)
         self.layout = description(lanes, pad_bytes, self.port_bytes)
         self.queue = HeadFifo(self.layout.size, STEPS)
         wide, beat = 32 * lanes, self.reduced
@@ -52,7 +52,7 @@ class VectorOperands(Block):
                 ),
                 "reduce": Out(
                     stream.Signature(
-                        data.StructLayout({"words": 32 * beat, "keep": beat, "last": 1})
+                        data.StructLayout({"words": 32 * beat, "keep": beat, **self.row, "last": 1})
                     )
                 ),
                 "quantise": Out(stream.Signature(wide)),
@@ -149,7 +149,7 @@ class VectorOperands(Block):
             to.a.eq(Cat(*first_of)), to.b.eq(Cat(*second_of)), to.c.eq(Cat(*third_of)),
         ]  # fmt: skip
 
-        # parts of a pass, for those that take less than a pass a cycle
+        # parts of a pass, for those that take an element a cycle
         part = Signal(range(max(lanes, 2)))
         arrived = (
             queue.o.valid
@@ -159,10 +159,16 @@ class VectorOperands(Block):
         gives = arrived & d.fire
         next_part = Signal(range(2 * max(lanes, 2)))
         serial = (x.kind == Kind.TOPK) | (x.kind == Kind.TAKE)
-        m.d.comb += next_part.eq(part + Mux(serial, 1, self.reduced))
+        m.d.comb += next_part.eq(part + 1)
         final = next_part >= d.count
         words = Mux(x.kind == Kind.TAKE, b_words[:wide], Cat(*whole_words))
-        self._reduce(m, d, gives, part, final, Cat(*whole_words))
+        reduced, to_reduce = self.reduced, self.reduce.payload
+        m.d.comb += [
+            self.reduce.valid.eq(gives & (x.kind == Kind.REDUCE)),
+            to_reduce.words.eq(Cat(*whole_words[:reduced])),
+            to_reduce.keep.eq(Cat(d.count > i for i in range(reduced))),
+            *(to_reduce[n].eq(d[n]) for n in ("last", *self.row)),
+        ]  # fmt: skip
         element: Value = words[:32]
         for i in range(1, lanes):
             element = Mux(part == i, words[32 * i : 32 * i + 32], element)
@@ -185,7 +191,7 @@ class VectorOperands(Block):
                 m.d.comb += taken.eq(self.quantise.ready)
             with m.Default():
                 m.d.comb += taken.eq(self.element.ready)
-        whole = final | (x.kind == Kind.LANES) | (x.kind == Kind.QUANTISE)
+        whole = final | ~serial
         m.d.comb += consume.eq(arrived & (~d.fire | (taken & whole)))
         with m.If(gives & taken & ~d.part):
             m.d.sync += part.eq(Mux(whole, 0, next_part))
@@ -227,19 +233,3 @@ class VectorOperands(Block):
     def _byte(word: Value, at: Value) -> Value:
         high = Mux(at[1], word[16:], word[:16])
         return Mux(at[0], high[8:16], high[:8])
-
-    def _reduce(self, m: Module, d: Any, gives: Value, part: Value, final: Value, words: Value) -> None:
-        """Beats of the reducer: a pass, or eight elements of it after another."""
-        n, r = len(words) // 32, self.reduced
-        beat: Value = words[: 32 * r]
-        counts: Value = d.count
-        if n > r:
-            for i in range(r, n, r):
-                beat = Mux(part == i, words[32 * i : 32 * (i + r)], beat)
-            counts = (d.count - part)[: len(d.count)]
-        m.d.comb += [
-            self.reduce.valid.eq(gives & (self.control.kind == Kind.REDUCE)),
-            self.reduce.payload.words.eq(beat),
-            self.reduce.payload.keep.eq(Cat(counts > i for i in range(r))),
-            self.reduce.payload.last.eq(d.last & final),
-        ]

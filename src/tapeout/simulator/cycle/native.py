@@ -28,14 +28,15 @@ ENGINES = tuple(Engine)
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
 MAX_PORTS = 16
-# Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap.
+# Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap (of sums and
+# maxima, those beside their trees', which depend on the lanes).
 VECTOR_KINDS = {
     "vmaximum": 0, "vminimum": 0, "vcompare": 0, "vadd": 1, "vsub": 1, "vmul": 2, "vexp2": 3, "vreciprocal": 3,
     "vrsqrt": 3, "vsigmoid": 3, "vselect": 4, "vrope": 5, "vtotal": 6, "vgreatest": 7, "vquantise": 8,
     "vdequantise": 9, "vconvert": 10, "vtopk": 11, "vtake": 12, "vwindow": 13,
 }  # fmt: skip
 TAPS = {
-    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 25, "greatest": 5, "quantise": 8, "topk": 2,
+    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 19, "greatest": 2, "quantise": 8, "topk": 2,
     "take": 8,
 }  # fmt: skip
 WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)
@@ -78,6 +79,7 @@ class Settings(ctypes.Structure):
         *((n, ctypes.c_int64 * MAX_PORTS) for n in ("port_words", "port_urgent", "port_answers")),
         ("vector_kind", ctypes.c_int64 * 32),
         ("vector_latency", ctypes.c_int64 * len(TAPS)),
+        ("vector_sums", ctypes.c_int64),
         ("region_cost", ctypes.c_int64 * 16),
         ("slack", ctypes.c_int64),
         ("plain", ctypes.c_int64),
@@ -145,8 +147,11 @@ def settings(core: Core) -> Settings:
     s.vector_port = [p.engine for p in declared].index(Engine.VECTOR)
     for name, kind in VECTOR_KINDS.items():
         s.vector_kind[instructions()[name].opcode & 31] = kind
-    for k, latency in enumerate(TAPS.values()):
-        s.vector_latency[k] = latency
+    width = min(g.lanes, timing.VECTOR_REDUCED)
+    trees = {"sum": timing.halving(width), "greatest": width.bit_length() - 1}
+    for k, (name, latency) in enumerate(TAPS.items()):
+        s.vector_latency[k] = latency + trees.get(name, 0)
+    s.vector_sums = timing.sums_room(width)
     for k, p in enumerate(declared):
         s.port_words[k], s.port_urgent[k], s.port_answers[k] = p.words, p.urgent, p.answers
     return s

@@ -11,5 +11,6 @@ INSTRUCTION = reduction(
     0x6D,
     "out[row] = the largest of the row (NaN if any is; −∞ of an empty row)",
     vector.greatest,
-    timing.VECTOR_GREATEST,
+    lambda width: timing.VECTOR_GREATEST + width.bit_length() - 1,
+    lambda rows, n, width: rows * timing.passes(n, width),
 )

@@ -76,6 +76,7 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t ports, vector_port, port_words[MAX_PORTS], port_urgent[MAX_PORTS], port_answers[MAX_PORTS];
     int64_t vector_kind[32];   /* `enum kind_of_vector` of an opcode within the engine */
     int64_t vector_latency[10]; /* from operands to a result that can be written, by tap */
+    int64_t vector_sums;       /* sums that may be under way: `timing.sums_room` */
     int64_t region_cost[16];   /* the same by region of 2^34 bytes; 0: as elsewhere */
     int64_t slack;             /* 1024ths of a cycle that a word may be behind what the bandwidth has given */
     int64_t plain;             /* every block in every cycle: the definition; 0: those alone that can do something */

@@ -9,7 +9,7 @@ enum kind_of_vector {
     V_TAKE, V_UNARY_QUICK
 };
 enum { TAP_QUICK, TAP_ADD, TAP_MUL, TAP_CHAIN, TAP_FUNCTION, TAP_SUM, TAP_GREATEST, TAP_QUANTISE, TAP_TOPK, TAP_TAKE };
-enum { STEPS_WAITING = 8, PENDING = 2, RESULTS = 64, BLOCK = 32, REDUCED = 8 };
+enum { STEPS_WAITING = 8, PENDING = 2, RESULTS = 64, BLOCK = 32, REDUCED = 32, LOOP = 4, TOGETHER = 4 };
 enum { B_NONE, B_VECTOR, B_ROW, B_SCALES };
 
 typedef struct {
@@ -20,7 +20,7 @@ typedef struct {
     uint64_t a, b, out, sa, sb, so;
 } prepared;
 
-typedef struct { bool take[2], fire, gives, last; int64_t count; } vstep;
+typedef struct { bool take[2], fire, gives, last; int64_t count; int row; } vstep;
 
 struct vector {
     prepared next, now;
@@ -28,6 +28,8 @@ struct vector {
     /* the walk */
     bool walking, first, in_tail, had_part;
     int64_t row, left, step;
+    int which, top;                    /* of rows that are summed in turn: this one, and the last */
+    uint64_t places[TOGETHER];         /* where each goes on */
     uint64_t a, b, upper, sines;       /* b and sines: in 32nds of a byte */
     vstep steps[STEPS_WAITING];
     int steps_first, steps_count;
@@ -35,6 +37,7 @@ struct vector {
     int pending_count[2];
     int64_t part;                      /* elements of the step that were taken */
     int64_t gathered, serves;          /* elements of a block; until when top-k gives a row's results */
+    int64_t beats[TOGETHER], added[TOGETHER][REDUCED], row_ended; /* of sums: a row's beats; when partials had one */
     /* results on their way: when they can be written */
     int64_t results[RESULTS];
     int results_first, results_count;
@@ -45,7 +48,7 @@ struct vector {
     /* of this cycle */
     vstep offered;
     uint64_t addresses[2];
-    bool go, part_step, step_ends, row_ends, arrived, consume, taken, writes, ending, starts;
+    bool go, part_step, step_ends, row_ends, joins, turn_ends, rows_end, arrived, consume, taken, writes, ending, starts;
 };
 
 bool vector_new(model *m) { return (m->vector = calloc(1, sizeof(struct vector))) != 0; }
@@ -93,6 +96,23 @@ bool vector_rests(const model *m) { return !m->vector->executing && !m->vector->
 
 static bool reduces(const prepared *p) { return p->kind == V_SUM || p->kind == V_GREATEST; }
 
+static int64_t reduced(const model *m) { return at_most(REDUCED, m->s.vector_lanes); }
+/* Elements of a pass. */
+static int64_t pass_of(const model *m, const prepared *p) { return reduces(p) ? reduced(m) : m->s.vector_lanes; }
+/* Rows that are summed in turn. */
+static int together(const model *m, const prepared *p) {
+    return p->kind == V_SUM ? (int)at_least(LOOP * reduced(m) / REDUCED, 1) : 1;
+}
+
+/* Whether the adders can take a beat of a sum: its partials are there, and there is room for what a row gives. */
+static bool sums_ready(model *m, const struct vector *x, const vstep *d) {
+    int64_t pieces = REDUCED / reduced(m), beat = x->beats[d->row], when = 0;
+    if (beat >= pieces) when = x->added[d->row][beat % pieces] + LOOP;
+    if (d->last) when = at_least(when, x->row_ended + at_least(pieces / 2, 1));
+    later(m, when);
+    return m->now >= when && !(d->last && x->results_count >= m->s.vector_sums);
+}
+
 static void walk_row(struct vector *x, int64_t row) {
     const prepared *p = &x->now;
     uint64_t r = (uint64_t)row;
@@ -122,7 +142,7 @@ static void offer_step(model *m, struct vector *x) {
     int64_t lanes = m->s.vector_lanes;
     bool rope = p->rope && !x->in_tail, split = rope && !p->pairs;
     int64_t last = split ? 3 : rope || p->select ? 1 : 0;
-    int64_t count = at_most(x->left, lanes);
+    int64_t taken = pass_of(m, p), count = at_most(x->left, taken);
     bool some = x->left > 0, need[2];
     need[0] = some && p->kind != V_TAKE && (x->step == 0 || (x->step == 1 && !(rope && p->pairs)));
     bool each = p->second == B_VECTOR || p->second == B_SCALES;
@@ -130,7 +150,7 @@ static void offer_step(model *m, struct vector *x) {
               ((x->step == 0 && (each || (p->second == B_ROW && x->first))) || (x->step == 1 && rope));
     uint64_t at[2] = {x->step == 0 ? x->a : x->upper, (x->step == 0 ? x->b : x->sines) / BLOCK}, w = width(m);
     uint64_t pass = 4 * (uint64_t)lanes;
-    uint64_t size[2] = {pass * (uint64_t)p->a_bits / 32, p->second != B_VECTOR ? 0 : rope && p->pairs ? pass / 2 : pass};
+    uint64_t size[2] = {(uint64_t)(taken * p->a_bits / 8), p->second != B_VECTOR ? 0 : rope && p->pairs ? pass / 2 : pass};
     bool crosses[2] = {false, false};
     if (pass > BLOCK)
         for (int i = 0; i < 2; i++) crosses[i] = need[i] && (at[i] & (w - 1)) + size[i] > w;
@@ -143,9 +163,13 @@ static void offer_step(model *m, struct vector *x) {
     d->fire = !x->part_step && !(p->select && x->step == 0);
     d->gives = d->fire && (!rope || (split ? x->step >= 2 : x->step == 1));
     x->step_ends = x->step == last && !x->part_step;
-    bool more = x->left > lanes;
+    bool more = x->left > taken;
     x->row_ends = x->step_ends && !more && (!rope || p->n == 2 * p->half);
-    d->last = x->row_ends;
+    d->last = x->row_ends, d->row = x->which;
+    int places = together(m, p);
+    x->joins = places > 1 && x->first && x->which != places - 1 && x->row < p->rows - 1;
+    x->turn_ends = places == 1 || (x->first ? !x->joins : x->which == x->top);
+    x->rows_end = x->row_ends && x->turn_ends && x->row == p->rows - 1;
     d->count = count > 0 ? count : 0;
     x->go = x->steps_count < STEPS_WAITING && x->pending_count[0] < PENDING && x->pending_count[1] < PENDING;
 }
@@ -179,17 +203,19 @@ void vector_settle(model *m) {
     const prepared *p = &x->now;
     /* operands */
     const vstep *d = &x->steps[x->steps_first];
-    x->arrived = x->steps_count && x->results_count <= m->s.vector_latency[TAP_FUNCTION] && m->now >= x->serves;
+    bool sums = p->kind == V_SUM, room = x->results_count <= m->s.vector_latency[TAP_FUNCTION];
+    x->arrived = x->steps_count && (sums || room) && m->now >= x->serves;
     later(m, x->serves);
     for (int i = 0; i < 2; i++)
         if (x->steps_count && d->take[i]) x->arrived &= port_answers(m, vport(m, i));
-    int64_t each = p->single ? 1 : reduces(p) ? at_most(REDUCED, m->s.vector_lanes) : d->count;
+    if (sums && x->steps_count && d->fire) x->arrived &= sums_ready(m, x, d);
+    int64_t each = p->single ? 1 : d->count;
     bool whole = !d->fire || x->part + each >= d->count;
     x->consume = x->arrived && whole;
     for (int i = 0; i < 2; i++) m->ports[vport(m, i)].taken = x->consume && d->take[i];
     /* results */
     bool accepted = x->writes && m->ports[vport(m, 2)].granted;
-    bool walked = !x->walking || (x->go && x->row_ends && x->row == p->rows - 1);
+    bool walked = !x->walking || (x->go && x->rows_end);
     bool written = !x->writing;
     if (accepted && x->writing) {
         int64_t bytes = write_bytes(m, x);
@@ -223,8 +249,12 @@ static void operands_clock(model *m, struct vector *x) {
     int64_t latency = m->s.vector_latency[p->tap];
     m->moved = true;
     m->totals->vector_beats++;
-    int64_t each = p->single ? 1 : at_most(REDUCED, m->s.vector_lanes);
-    if (d->fire && (p->single || reduces(p))) x->part += each;
+    if (d->fire && p->single) x->part++;
+    if (d->fire && p->kind == V_SUM) {
+        int64_t beat = x->beats[d->row]++, pieces = REDUCED / reduced(m);
+        x->added[d->row][beat % pieces] = m->now;
+        if (d->last) x->beats[d->row] = 0, x->row_ended = m->now;
+    }
     if (p->kind == V_TAKE && d->fire) { /* half of operands over two words makes nothing */
         if (x->part % m->s.vector_lanes == 0 || (d->last && x->consume)) result_at(m, x, m->now + latency);
     }
@@ -249,6 +279,23 @@ static void operands_clock(model *m, struct vector *x) {
     x->steps_count--;
 }
 
+/* The pass of one of several rows has been made: another row's is next, or a new turn. */
+static void take_turns(const model *m, struct vector *x) {
+    x->places[x->which] = x->a + 4 * (uint64_t)reduced(m);
+    if (x->first && x->turn_ends) x->top = x->which;
+    if (x->rows_end) {
+        x->walking = false;
+        return;
+    }
+    bool starts = x->joins || (x->row_ends && x->turn_ends);
+    x->which = x->turn_ends ? 0 : x->which + 1;
+    if (starts) walk_row(x, x->row + 1);
+    else {
+        if (x->turn_ends) x->first = false, x->left -= reduced(m);
+        x->a = x->places[x->which], x->had_part = false;
+    }
+}
+
 static void walk_clock(model *m, struct vector *x) {
     const prepared *p = &x->now;
     for (int i = 0; i < 2; i++) {
@@ -262,15 +309,19 @@ static void walk_clock(model *m, struct vector *x) {
     }
     if (!x->go) return;
     m->moved = true;
-    int64_t lanes = m->s.vector_lanes;
+    int64_t lanes = m->s.vector_lanes, taken = pass_of(m, p);
     if (p->n || reduces(p)) x->steps[(x->steps_first + x->steps_count++) % STEPS_WAITING] = x->offered;
     x->had_part = x->part_step;
     if (!x->part_step) x->step = x->step_ends ? 0 : x->step + 1;
     if (!x->step_ends) return;
-    bool rope = p->rope && !x->in_tail, more = x->left > lanes;
+    bool rope = p->rope && !x->in_tail, more = x->left > taken;
+    if (together(m, p) > 1) {
+        take_turns(m, x);
+        return;
+    }
     x->first = false;
-    x->left -= lanes;
-    x->a += (uint64_t)(lanes * p->a_bits / 8), x->upper += 4 * (uint64_t)lanes;
+    x->left -= taken;
+    x->a += (uint64_t)(taken * p->a_bits / 8), x->upper += 4 * (uint64_t)lanes;
     if (p->second != B_ROW) {
         uint64_t by = (uint64_t)(p->second == B_SCALES ? lanes : rope && p->pairs ? 64 * lanes : 128 * lanes);
         x->b += by, x->sines += by;
@@ -363,7 +414,7 @@ void vector_clock(model *m) {
     const prepared *p = &x->now;
     x->walking = p->rows > 0;
     x->writing = p->rows > 0 && (p->n || reduces(p));
-    x->steps_count = x->results_count = 0, x->part = x->gathered = 0, x->filled = 0, x->scales_full = x->crossed = false;
+    x->steps_count = x->results_count = 0, x->part = x->gathered = 0, x->which = 0, x->filled = 0, x->scales_full = x->crossed = false;
     walk_row(x, 0);
     write_row(x, 0);
 }
