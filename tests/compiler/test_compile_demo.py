@@ -96,8 +96,8 @@ def test_a_loop_over_tiles(checkpoint: Checkpoint) -> None:
     compiled.compare(load("demo"), checkpoint, program, [ids[:256], *([t] for t in ids[256:])], seed=2)
 
 
-def test_rows_folded_before_they_are_reduced(checkpoint: Checkpoint) -> None:
-    """On 32 lanes, from the second tile of a prompt on (`lower.folded`); where the last tile is not full, too."""
+def test_rows_summed_in_turn(checkpoint: Checkpoint) -> None:
+    """On 32 lanes, over two tiles; the last one not full."""
     core = chip("tiny").core
     wide = replace(core, vector_lanes=32, scratchpad=replace(core.scratchpad, kibibytes=512))
     program = compiler.compile(load("demo"), replace(chip("tiny"), core=wide), prefill=[32, 8])

@@ -25,4 +25,5 @@ def variants() -> dict[str, spec.Core]:
         "few requests": of({"rows": 2}, {"banks": 2}, outstanding=12),
         "eight columns": of({"columns": 8, "rows": 2}, {"word_bytes": 256}, port_bytes=128),
         "more lanes": of({"rows": 3, "double_rate_fp4": False}, {"banks": 8}, vector_lanes=16),
+        "sums in turn": of({"rows": 1}, {"word_bytes": 128, "banks": 8}, vector_lanes=32),
     }

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from tapeout.chip.isa.geometry import round_up
 from tapeout.compiler.ir import Mem, Ref, Scalar
 from tapeout.compiler.lower.context import Context, Floats, Rows, by_row, each
-from tapeout.compiler.lower.folded import folded, worthwhile
 from tapeout.compiler.program import CacheTensor
 from tapeout.errors import InputError
 from tapeout.numerics.attention import factor
@@ -224,10 +223,7 @@ def _tile(
     their place, so that a trip of the loop does not start with their way from memory."""
     b, tile, rows = c.builder, c.tile, q.count
     keys, values = c.cache[layer]
-    # whole tiles, what lies beyond the last position being masked; so they begin at multiples of their size, as those
-    # of a window do not, and of the first one's few positions it would be more work
-    folds = not first and q.tokens > 1 and q.window is None and q.chunk is None and worthwhile(c, rows)
-    n: Scalar | int = tile if folds else at.n
+    n = at.n
     vb, f = q.kv * values.blocks, s.factors
     b.vector("vconvert", f.at, s.value_scales, at.n, vb, tile, f.stride, most=tile, kind=2)
     _scores(c, q, s, keys)
@@ -238,12 +234,6 @@ def _tile(
         b.vector(
             name, out.at, a.at, n, count, a.stride, out.stride, most=tile, **more  # type: ignore[arg-type]
         )  # fmt: skip
-
-    def reduced(name: str, out: Floats) -> None:
-        if folds:
-            folded(c, name, s.t, s.p, rows, out)
-        else:
-            over(name, out, s.t)
 
     over("vmul", s.t, s.t, b=float(factor(q.scale)))
     low = at.low
@@ -270,7 +260,7 @@ def _tile(
                 "vwindow", here.at, here.at, n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
                 imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
             )  # fmt: skip
-    reduced("vgreatest", s.g)
+    over("vgreatest", s.g, s.t)
     if first and q.sinks is None:
         each(c, "vmaximum", s.m, s.g, rows, LOWEST)
     elif first:
@@ -290,7 +280,7 @@ def _tile(
         scored()
     part = s.out if first else s.part
     _weigh(c, q, s, at, values, part)
-    reduced("vtotal", s.total if first else s.g)
+    over("vtotal", s.total if first else s.g, s.t)
     if first and q.sinks is not None:
         each(c, "vadd", s.total, s.c, rows, s.total)
     elif not first:

@@ -36,7 +36,7 @@ VECTOR_KINDS = {
     "vdequantise": 9, "vconvert": 10, "vtopk": 11, "vtake": 12, "vwindow": 13,
 }  # fmt: skip
 TAPS = {
-    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 19, "greatest": 2, "quantise": 8, "topk": 2,
+    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 20, "greatest": 3, "quantise": 8, "topk": 2,
     "take": 8,
 }  # fmt: skip
 WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)
