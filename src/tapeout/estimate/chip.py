@@ -29,7 +29,7 @@ from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.estimate.chip_matrix import block_bytes_of, overhead_cycles, product_cycles, tiles_of
 from tapeout.estimate.chip_memory import Flow
 from tapeout.estimate.chip_stages import Stage
-from tapeout.estimate.chip_vector import NORM_EARLY, NORM_LATE, NORM_SHORT, Passes, crossed, passes
+from tapeout.estimate.chip_vector import NORM_EARLY, NORM_LATE, NORM_SHORT, Passes, crossed, passes, summed
 from tapeout.estimate.chip_work import ChipWork
 from tapeout.estimate.step import collective_seconds
 from tapeout.workload.operators import Number
@@ -101,7 +101,7 @@ def _norm(d: DesignArrays, p: Passes, s: Stage, load: Number) -> tuple[Number, N
     converted = np.maximum(s.vector / s.m - NORM_OPERATIONS, 0.0)
     late = each * (p.two + converted * p.quantise) + NORM_LATE
     fixed = NORM_EARLY + NORM_SHORT * (rows - 1)
-    early = each * (p.square + p.one) + rows * own * p.reduced + fixed
+    early = each * (p.square + p.one) + summed(d, rows, own) + fixed
     return (np.maximum(load, early * cycle) + late * cycle), (fixed + NORM_LATE) * cycle
 
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tapeout.chip.isa.timing import VECTOR_REDUCED
+from tapeout.chip.isa.timing import VECTOR_LOOP, VECTOR_REDUCED
 from tapeout.estimate.chip_constants import INTERLEAVE
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.workload.operators import Number
@@ -133,10 +133,12 @@ def _tile(
         1 + 0.3 * taken,
     )  # reads and writes that a pass has beside the first
     passes, out = np.ceil(n / lanes), np.ceil(v / lanes)
-    reduced = rows * np.maximum(n / np.minimum(lanes, VECTOR_REDUCED), 2.0)
+    width = np.minimum(lanes, VECTOR_REDUCED)
+    # maxima and sums; of these, fewer rows than take turns leave adders idle
+    greatest, total = rows * n / width, np.maximum(rows, VECTOR_LOOP * width / VECTOR_REDUCED) * n / width
     # what one token does not see is in the last block; of several, each sees its own part
     window = rows * np.where(t.rows > FEW_ROWS, passes * one, np.ceil(BLOCK / lanes))
-    before = rows * passes * one * 3 + window + reduced + SHORT * np.ceil(rows / lanes)
+    before = rows * passes * one * 3 + window + greatest + SHORT * np.ceil(rows / lanes)
     scale, quantise = rows * passes * two + HEAD * (t.heads - 1), rows * passes * many
     # the next channels' probabilities are scaled beside the product of these
     further = np.maximum(values - 1, 0.0) * (np.maximum(weigh, scale) + quantise + GROUP)
@@ -145,7 +147,7 @@ def _tile(
     between = DEPENDENT * (SOFTMAX + SHORT)
     after = before + group + between  # the scores, until the values are used
     late = np.maximum(latency + load_values - scores - after, 0.0) * (values > 0)
-    softmax = after + further + reduced + late
+    softmax = after + further + total + late
     chain = scores + softmax + correct + weigh + 2 * PRODUCT_FILL + 3 * DEPENDENT + TRIP
     nothing = (SHORT - SHORT_FIRST) * (np.ceil(rows / lanes) + DEPENDENT) + correct + 3 * DEPENDENT
     # the next tile's keys, behind these values and when these scores are made

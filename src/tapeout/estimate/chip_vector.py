@@ -36,18 +36,18 @@ NORM_EARLY = float(
 )
 NORM_LATE = float(2 * timing.VECTOR_START + timing.VECTOR_MUL + timing.VECTOR_QUANTISE)
 NORM_SHORT = 4.0  # cycles of another row: three instructions over an element of each, which share words
+SUM_ONE_SLOT = 1.13  # cycles of a beat of a sum where the scratchpad has one place for a pass
 AGAIN = 1.2  # passes that a pass over two accesses takes more
 QUANTISE_LANES = 146.0  # as many lanes as make a conversion's writes take as long again as its reads
 
 
 class Passes(NamedTuple):
-    """Cycles of a pass by kind of instruction, and of an element that is summed or compared, on one core."""
+    """Cycles of a pass by kind of instruction, on one core."""
 
     square: Number
     one: Number
     two: Number
     quantise: Number
-    reduced: Number
 
 
 def passes(d: DesignArrays) -> Passes:
@@ -62,9 +62,17 @@ def passes(d: DesignArrays) -> Passes:
     two = 1 + 4 / (slots * slots * slots) + (1 - apart) * 1.6 / slots
     quantise = np.maximum(1 + lanes / QUANTISE_LANES, 2 / slots)
     quantise = np.where(slots == 2, quantise + 0.2, quantise)
-    reduced = 1 / np.minimum(lanes, VECTOR_REDUCED)
-    reduced = np.where(slots == 1, np.maximum(reduced, 1.13 / VECTOR_REDUCED), reduced)
-    return Passes(square, one, two, quantise, reduced)
+    return Passes(square, one, two, quantise)
+
+
+def summed(d: DesignArrays, rows: Number, n: Number) -> Number:
+    """Cycles of `rows` sums of n elements on one core: beats of as many elements as are reduced at once, each row's a
+    few cycles apart, so that rows take turns and few of them leave adders idle (`isa.timing.sums`)."""
+    width = np.minimum(d.vector_lanes, VECTOR_REDUCED)
+    apart = np.maximum(timing.VECTOR_LOOP * width / VECTOR_REDUCED, 1.0)
+    slots = d.scratchpad_bytes_per_cycle / np.maximum(4 * d.vector_lanes, BLOCK_BYTES)
+    beat = np.where(slots <= 1, SUM_ONE_SLOT, 1.0)
+    return np.maximum(rows, apart) * n / width * beat
 
 
 def crossed(lanes: Number, rows: Number, n: Number) -> Number:
