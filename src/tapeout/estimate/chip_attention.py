@@ -34,7 +34,8 @@ HEADS = 8.0  # of keys, at most, that a core takes at once
 SCORES_PART, ROWS_MOST, FEW_ROWS = 8, 128, 64
 # Cycles from an instruction of the softmax to one that needs its result, beside its passes; mean of all.
 DEPENDENT = 9.0
-GROUP = 76.0  # the same for each 32 channels: scaling and conversion, which the matrix waits for
+GROUP = 76.0  # the same for the first 32 channels: scaling and conversion, which the matrix waits for
+NEXT = 30.0  # for 32 more: the two instructions' own pipelines
 HEAD = 10.0  # of a vector instruction behind another of the same group, one for each head of keys
 PRODUCT_FILL = 42.0  # fetch, pipeline and first results of the scores, and of the last product of a tile
 COMMAND = 17.0  # of a command of the matrix engine at least
@@ -140,8 +141,8 @@ def _tile(
     window = rows * np.where(t.rows > FEW_ROWS, passes * one, np.ceil(BLOCK / lanes))
     before = rows * passes * one * 3 + window + greatest + SHORT * np.ceil(rows / lanes)
     scale, quantise = rows * passes * two + HEAD * (t.heads - 1), rows * passes * many
-    # the next channels' probabilities are scaled beside the product of these
-    further = np.maximum(values - 1, 0.0) * (np.maximum(weigh, scale) + quantise + GROUP)
+    # the next channels' probabilities are scaled and converted beside the product of these
+    further = np.maximum(values - 1, 0.0) * np.maximum(weigh, scale + quantise + NEXT)
     group = (scale + quantise + GROUP) * (values > 0)
     correct = 2 * rows * out * two
     between = DEPENDENT * (SOFTMAX + SHORT)

@@ -109,5 +109,7 @@ def chip_formats(model: Model, chip: ChipSpec, *, cache: str | None = None) -> F
         embedding=stored.embedding,
         activation=activation,
         cache=cache or activation,
+        # Keys and values of an absorbed latent are read in different orders, which the load engine cannot turn.
+        latent_values=cache or activation,
         index_cache=run_in("fp8"),
     )

@@ -13,6 +13,7 @@ import numpy as np
 
 from tapeout.chip.designs import Designs, as_designs
 from tapeout.chip.isa.geometry import BLOCK_BYTES, LEAST_TILES
+from tapeout.chip.isa.timing import VECTOR_REDUCED
 from tapeout.chip.spec import MEMORY_KINDS, NODES, PACKAGES, ChipSpec
 from tapeout.physical.terms import cell_area
 from tapeout.physical.views import Number, View, shipped
@@ -24,7 +25,6 @@ ANSWERS = 6  # that a reading port's queue holds
 ACCUMULATOR_BITS = 32
 ACCUMULATOR_SETS = 2  # one filled while the other is drained
 QUANTISER_LANES = 32  # at most: a block of the MX formats
-REDUCER_LANES = 8  # at most: elements of a beat of the reducer (chip/rtl/vector_operands.py)
 TOPK_ENTRIES = 64  # chip/rtl/vector_engine.py
 ROUTER_PORTS, ROUTER_DEPTH = 5, 4  # of a mesh router: four neighbours and the core; flits a port holds
 
@@ -111,14 +111,16 @@ def edge_area(d: Designs, view: View) -> Number:
 
 
 def vector_area(d: Designs, view: View) -> Number:
-    """Cell area of one core's vector engine, mm²: lanes, their queue, quantisers, reducer, top-k, and what brings
-    operands and results between them and the scratchpad."""
+    """Cell area of one core's vector engine, mm²: lanes, their queue, quantisers, sums and maxima, top-k, and
+    what brings operands and results between them and the scratchpad."""
     quantisers = np.maximum(d.vector_lanes // QUANTISER_LANES, 1)
+    reduced = np.minimum(d.vector_lanes, VECTOR_REDUCED)
     return (
         d.vector_lanes * cell_area(view, "vector_lane")
         + cell_area(view, "vector_unit", lanes=d.vector_lanes)
         + quantisers * cell_area(view, "quantiser", lanes=np.minimum(d.vector_lanes, QUANTISER_LANES))
-        + cell_area(view, "reducer", lanes=np.minimum(d.vector_lanes, REDUCER_LANES))
+        + cell_area(view, "reducer", lanes=reduced)
+        + cell_area(view, "greatest", lanes=reduced)
         + cell_area(view, "topk", k=TOPK_ENTRIES)
         + cell_area(view, "vector_front", lanes=d.vector_lanes, word_bytes=d.scratchpad_word_bytes)
     )

@@ -19,7 +19,7 @@ AREA = {
     "matrix": ("area.dot_unit.", "area.matrix_engine.", "area.matrix_front.", "area.weight_column.",
                "area.activation_row.", *_LOGIC),
     "accumulators": ("area.accumulator_file.", "blocks.area.register_file_bit", *_LOGIC),
-    "vector": ("area.vector_lane.", "area.vector_unit.", "area.quantiser.", "area.reducer.", "area.topk.",
+    "vector": ("area.vector_lane.", "area.vector_unit.", "area.quantiser.", "area.reducer.", "area.greatest.", "area.topk.",
                "area.vector_front.", *_LOGIC),
     "scratchpad": ("nodes.{node}.sram_density", "blocks.area.sram_utilisation", "area.scratchpad.",
                    "area.scratchpad_bank."),

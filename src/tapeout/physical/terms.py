@@ -118,6 +118,7 @@ TERMS: dict[str, Terms] = {
     "vector_unit": _per("lanes", "lane"),
     "quantiser": _per("lanes", "lane"),
     "reducer": _per("lanes", "lane"),
+    "greatest": _per("lanes", "lane"),
     "topk": _per("k", "entry"),
     "vector_front": _vector_front,
     "secded_encode": _one,

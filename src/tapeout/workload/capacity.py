@@ -57,6 +57,7 @@ def cache_bytes(
             total = total + keys_kept(context, a.window, a.chunk) * width
         elif isinstance(a, LatentAttention):
             token = (a.kv_rank + a.rope_dim) * bytes_of(f.cache) + a.index_dim * bytes_of(f.index_cache)
+            token += a.kv_rank * bytes_of(f.latent_values) if f.latent_values else 0.0
             total = total + context * token
         else:
             keys, values = np.maximum(a.key_heads / tp, 1.0), np.maximum(a.value_heads / tp, 1.0)

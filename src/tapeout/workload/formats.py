@@ -55,13 +55,14 @@ class Formats:
         "bf16"  # of what chips add up for each other or pass on; tokens go to experts as activations
     )
     cache: str = "bf16"
+    latent_values: str = ""  # of a second copy of cached latents, in the order of values; without one, empty
     index_cache: str = "fp8"  # keys of a sparse-attention indexer
     state: str = "f32"  # state of linear attention
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if value not in BITS:
+            if value not in BITS and not (f.name == "latent_values" and value == ""):
                 raise InputError("formats", f.name, value, f"one of {', '.join(BITS)}")
 
     @staticmethod

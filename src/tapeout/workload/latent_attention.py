@@ -27,6 +27,7 @@ def latent(shard: Shard, a: LatentAttention, count: int) -> Iterator[Operator]:
     heads = shard.split(a.heads)
     query = a.nope_dim + a.rope_dim
     latent_width = a.kv_rank + a.rope_dim
+    again = a.kv_rank * bytes_of(f.latent_values) if f.latent_values else 0.0  # of a position
 
     def linear(name: str, m: Number, n: Number, k: Number, products: Number = 1.0) -> Operator:
         return shard.linear(f"attention.{name}", "attention", f.attention, count, m, n, k, products=products)
@@ -46,7 +47,8 @@ def latent(shard: Shard, a: LatentAttention, count: int) -> Iterator[Operator]:
         tokens * (normed + (heads + 1) * a.rope_dim),
         (normed * (NORM_OPERATIONS - 1) + a.rope_dim * ROPE_OPERATIONS) / (normed + a.rope_dim),
         parameters=normed,
-        kv_write_bytes=tokens * (latent_width * bytes_of(f.cache) + a.index_dim * bytes_of(f.index_cache)),
+        kv_write_bytes=tokens
+        * (latent_width * bytes_of(f.cache) + again + a.index_dim * bytes_of(f.index_cache)),
     )
     if a.index_heads:
         yield from _indexer(shard, a, count)
@@ -71,7 +73,7 @@ def latent(shard: Shard, a: LatentAttention, count: int) -> Iterator[Operator]:
                 keys=keys,
                 score_width=latent_width,
                 value_width=a.kv_rank,
-                key_bytes=latent_width * bytes_of(f.cache),
+                key_bytes=latent_width * bytes_of(f.cache) + again,
             )
             yield linear(f"{phase}.absorb_v", m, a.value_dim, a.kv_rank, heads)
             continue

@@ -70,7 +70,7 @@ class _State:
     c: Floats
     g: Floats
     part: Floats
-    codes: Rows
+    codes: tuple[Rows, ...]  # of the probabilities: two where there are several groups of channels
     keys: Ref
     key_scales: Ref
     values: Ref
@@ -208,7 +208,7 @@ def _buffers(c: Context, q: Query, keys: CacheTensor, values: CacheTensor, out: 
         m=c.floats("running maximum", rows, 1), total=c.floats("running sum", rows, 1), out=out,
         t=c.floats("scores", rows, tile), p=c.floats("weighted", rows, tile), c=c.floats("correction", rows, 1),
         g=c.floats("tile statistics", rows, 1), part=c.floats("tile output", rows, values.blocks * BLOCK, wide),
-        codes=c.rows("probabilities", rows, tile),
+        codes=tuple(c.rows("probabilities", rows, tile) for _ in range(min(values.blocks, 2))),
         keys=c.work("keys", units * hb * unit(c) * BLOCK, align),
         key_scales=c.work("key scales", units * hb * unit(c), align),
         values=c.work("values", vb * tile * panel(c), align), value_scales=c.work("value scales", vb * tile),
@@ -354,23 +354,25 @@ def _scores(c: Context, q: Query, s: _State, keys: CacheTensor) -> None:
 
 
 def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out: Floats) -> None:
-    """P·V: value scales go to the probabilities, channel group by channel group."""
+    """P·V: value scales go to the probabilities, channel group by channel group. A group's are converted while the matrix
+    engine has those of the one before."""
     b, per = c.builder, q.tokens * q.group
     ones = c.tables["ones"]
     for g in range(values.blocks):
+        codes = s.codes[g % 2]
         for h in range(q.kv):
             p, t = s.p.row(h * per), s.t.row(h * per)
             factors = s.factors.row(h * values.blocks + g)
             b.vector("vmul", p.at, t.at, at.n, per, t.stride, p.stride, factors.at, 0, most=c.tile)
         b.vector(
-            "vquantise", s.codes.at, s.p.at, at.n, q.count, s.p.stride, s.codes.stride, s.codes.scales,
-            s.codes.stride, most=c.tile, format=1,
+            "vquantise", codes.at, s.p.at, at.n, q.count, s.p.stride, codes.stride, codes.scales,
+            codes.stride, most=c.tile, format=1,
         )  # fmt: skip
         for h in range(q.kv):
             w = s.values + (h * values.blocks + g) * c.tile * panel(c)
             for first in range(0, per, c.g.rows):
                 here, row = min(c.g.rows, per - first), h * per + first
-                x = s.codes.row(row)
+                x = codes.row(row)
                 b.matmul(
                     x.at, x.scales, x.stride, w, ones, out.row(row).at + 4 * g * BLOCK, out.stride, at.blocks,
                     here, panel(c) // c.g.columns, "mxint8", b.bank(), most=c.tile // BLOCK,

@@ -134,6 +134,7 @@ def _matrix() -> Iterator[Configuration]:
 
 def _vector() -> Iterator[Configuration]:
     from tapeout.chip.rtl.function_unit import FunctionUnit
+    from tapeout.chip.rtl.greatest import Greatest
     from tapeout.chip.rtl.quantiser import Quantiser
     from tapeout.chip.rtl.reducer import Reducer
     from tapeout.chip.rtl.topk import TopK
@@ -150,14 +151,15 @@ def _vector() -> Iterator[Configuration]:
         yield Configuration("vector_unit", {"lanes": lanes}, partial(_given, unit), ("vector_lane",))
     for lanes in (2, 4, 8, 16, 32):
         yield Configuration("quantiser", {"lanes": lanes}, partial(Quantiser, lanes))
-    for lanes in (2, 4, 8, 16):
+    for lanes in (4, 8, 16, 32):
         yield Configuration("reducer", {"lanes": lanes}, partial(Reducer, lanes))
+        yield Configuration("greatest", {"lanes": lanes}, partial(Greatest, lanes))
     for most in (2, 4, 8, 16, 64):
         yield Configuration("topk", {"k": most}, partial(TopK, most))
     for lanes, word in ((4, 16), (4, 32), (8, 32), (8, 64), (8, 128), (16, 64), (16, 128)):
         core = Core(SpecEngine(4, 4), lanes, Scratchpad(256, 8, word))
         engine = VectorEngine(core)
-        apart = (engine.unit, engine.codes.quantiser, engine.reducer, engine.topk)
+        apart = (engine.unit, engine.codes.quantiser, engine.reducer, engine.greatest, engine.topk)
         yield Configuration(
             "vector_front",
             {"lanes": lanes, "word_bytes": word},

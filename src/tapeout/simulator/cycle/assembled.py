@@ -28,7 +28,7 @@ from tapeout.model import load
 from tapeout.numerics.plan import PRESETS
 
 REGION = 1 << 34  # bytes between regions
-STREAMS = tuple(f"stream {i}" for i in range(10))  # regions of memory that differ in their rate
+STREAMS = tuple(f"stream {i}" for i in range(48))  # regions of memory that differ in their rate
 REGIONS = ("weights", "vectors", "cache", "spill", "code", *STREAMS)
 BASE = REGION * REGIONS.index("code")  # of the program, for `simulate`
 TILE = 128  # positions that attention works on at a time (numerics.schedule)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tapeout.errors import InputError
-from tapeout.simulator.cycle.native import Settings
+from tapeout.simulator.cycle.native import REGIONS, Settings
 
 LATENCY = 100  # cycles; also the RTL simulation's
-REGIONS = 16
 UNIT = 1024  # the native model counts memory's time in this many parts of a cycle
 
 
@@ -25,7 +24,7 @@ class Memory:
     an HBM with rows that open and refreshes (`hbm.toml`) whose data pins give `bytes_per_cycle`; `latency` then is
     what controller and network add.
 
-    With `bytes_per_cycle` and no clock, for a core that shares memory with others: `regions`: number below 16 and
+    With `bytes_per_cycle` and no clock, for a core that shares memory with others: `regions`: number below 64 and
     bytes per cycle of regions of 2^34 bytes where they differ from the rest, as those of what several cores
     read together do. `slack`: cycles whose bytes the core may take later, having let others have them.
     """
@@ -45,7 +44,7 @@ class Memory:
         for number, rate in self.regions:
             if not 0 <= number < REGIONS or not 0 < rate < 1e9 or self.bytes_per_cycle is None:
                 raise InputError(
-                    "memory", f"regions[{number}]", rate, "a positive number, by region below 16"
+                    "memory", f"regions[{number}]", rate, "a positive number, by region below 64"
                 )
             s.region_cost[number] = max(round(UNIT * s.port_bytes / rate), 1)
         if not 0 <= self.slack <= 1_000_000:

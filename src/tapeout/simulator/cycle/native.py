@@ -27,7 +27,7 @@ ENGINES = tuple(Engine)
 # The order is that of `enum reason`; the semaphores' five say whose token came last.
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
-MAX_PORTS = 16
+MAX_PORTS, REGIONS = 16, 64
 # Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap (of sums and
 # maxima, those beside their trees', which depend on the lanes).
 VECTOR_KINDS = {
@@ -80,7 +80,7 @@ class Settings(ctypes.Structure):
         ("vector_kind", ctypes.c_int64 * 32),
         ("vector_latency", ctypes.c_int64 * len(TAPS)),
         ("vector_sums", ctypes.c_int64),
-        ("region_cost", ctypes.c_int64 * 16),
+        ("region_cost", ctypes.c_int64 * REGIONS),
         ("slack", ctypes.c_int64),
         ("plain", ctypes.c_int64),
     )

@@ -59,7 +59,7 @@ static int64_t answer_time(model *m, int id, uint64_t address) {
             last = at_least(last, hbm_burst(m, address + (uint64_t)i, m->now << 10));
         ready = at_least(ready, ((last + 1023) >> 10) + m->s.latency - 1);
     } else if (m->s.cost) {
-        int64_t special = m->s.region_cost[address >> 34 & 15];
+        int64_t special = m->s.region_cost[address >> 34 & (REGIONS - 1)];
         x->busy = at_least(x->busy, (m->now << 10) - m->s.slack) + (special ? special : m->s.cost);
         ready = at_least(ready, ((x->busy + 1023) >> 10) + m->s.latency - 1);
     }

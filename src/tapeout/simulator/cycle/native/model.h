@@ -15,7 +15,7 @@ enum { SEQUENCER, LOAD, MATRIX, VECTOR, STORE, ENGINES };
 enum { SEMAPHORES = 16, REGISTERS = 32, SLOTS = 8, ARGUMENTS = 8, LOOP_DEPTH = 8 };
 enum { QUEUE = 4, IN_FLIGHT = 4 };             /* commands waiting in, and taken by, an engine */
 enum { READ_LATENCY = 5 };                     /* of the scratchpad */
-enum { MAX_PORTS = 16, MAX_ANSWERS = 32, STORE_PIECES = 8 };
+enum { REGIONS = 64, MAX_PORTS = 16, MAX_ANSWERS = 32, STORE_PIECES = 8 };
 #define REGISTER_MASK ((1ULL << 48) - 1)
 #define NEVER INT64_MAX
 enum { SAMPLED = 4 };                         /* counts of a window: words fetched, loaded, stored; matrix beats */
@@ -77,7 +77,7 @@ typedef struct {               /* mirrored by `native.Settings` */
     int64_t vector_kind[32];   /* `enum kind_of_vector` of an opcode within the engine */
     int64_t vector_latency[10]; /* from operands to a result that can be written, by tap */
     int64_t vector_sums;       /* sums that may be under way: `timing.sums_room` */
-    int64_t region_cost[16];   /* the same by region of 2^34 bytes; 0: as elsewhere */
+    int64_t region_cost[REGIONS]; /* the same by region of 2^34 bytes; 0: as elsewhere */
     int64_t slack;             /* 1024ths of a cycle that a word may be behind what the bandwidth has given */
     int64_t plain;             /* every block in every cycle: the definition; 0: those alone that can do something */
 } settings;
