@@ -18,7 +18,9 @@ from tapeout.model.architecture import Model
 from tapeout.workload.operators import Step
 from tapeout.workload.parallelism import Parallelism
 
-MODELS = ("gpt-oss-120b", "gpt-oss-20b", "llama-3.1-8b", "llama-3.1-70b", "qwen3-30b-a3b", "qwen3-8b")
+MODELS = (
+    "gpt-oss-120b", "gpt-oss-20b", "llama-3.1-8b", "llama-3.1-70b", "qwen3-30b-a3b", "qwen3-8b", "deepseek-r1",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -358,7 +358,8 @@ def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out:
     engine has those of the one before."""
     b, per = c.builder, q.tokens * q.group
     ones = c.tables["ones"]
-    for g in range(values.blocks):
+
+    def convert(g: int) -> None:
         codes = s.codes[g % 2]
         for h in range(q.kv):
             p, t = s.p.row(h * per), s.t.row(h * per)
@@ -368,6 +369,12 @@ def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out:
             "vquantise", codes.at, s.p.at, at.n, q.count, s.p.stride, codes.stride, codes.scales,
             codes.stride, most=c.tile, format=1,
         )  # fmt: skip
+
+    convert(0)
+    for g in range(values.blocks):
+        if g + 1 < values.blocks:  # before these products, which fill the matrix engine's queue
+            convert(g + 1)
+        codes = s.codes[g % 2]
         for h in range(q.kv):
             w = s.values + (h * values.blocks + g) * c.tile * panel(c)
             for first in range(0, per, c.g.rows):
