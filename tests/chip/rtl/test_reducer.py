@@ -18,11 +18,7 @@ pytestmark = pytest.mark.verilator
 
 def beats(rows: list[np.ndarray], lanes: int) -> list[int]:
     """Of rows one after another."""
-    made = []
-    for row in rows:
-        for i in range(0, max(len(row), 1), lanes):
-            made.append(_beat(row, i, lanes, 0, 0))
-    return made
+    return [_beat(row, i, lanes, 0, 0) for row in rows for i in range(0, max(len(row), 1), lanes)]
 
 
 def _beat(row: np.ndarray, i: int, lanes: int, which: int, bits_of_row: int) -> int:
@@ -71,7 +67,9 @@ def check(block: Reducer | Greatest, lanes: int, offer: float, accept: float) ->
     together = block.rows if isinstance(block, Reducer) else 1
     made, order = in_turns(rows, lanes, together, rng, fair=accept == 1)
     rows = [rows[k] for k in order]
-    run = sim.run({"x": pack(made, sim.ports["x__payload"][1])}, {"y": len(rows)}, offer=offer, accept=accept, seed=4)
+    run = sim.run(
+        {"x": pack(made, sim.ports["x__payload"][1])}, {"y": len(rows)}, offer=offer, accept=accept, seed=4
+    )
     if isinstance(block, Reducer):
         want = np.array([twin(x) for x in rows], np.uint32)
     else:

@@ -5,8 +5,8 @@ go through five levels of adders that halve them, while the next rows arrive: th
 in 16 / lanes cycles, and that is how closely rows follow one another.
 
 A partial takes an element every LOOP cycles, the adder's own. With 8 lanes the 32 partials of a row are just as many
-as keep the adders busy; with more, `timing.together` rows take turns, each with its partials. A beat that comes too early
-for its partials waits.
+as keep the adders busy; with more, `timing.together` rows take turns, each with its partials. A beat that comes too
+early for its partials waits.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def row_field(lanes: int) -> dict[str, int]:
 
 class Reducer(Block):
     """`x`: beats {words, keep (a bit per lane: elements that count), row (of those that take turns), last (of its
-    row)} → `y`: one word per row, in the order in which they end. A row of no element is one beat of none. What the rows
-    in the adders give has room behind them."""
+    row)} → `y`: one word per row, in the order in which they end. A row of no element is one beat of none. What the
+    rows in the adders give has room behind them."""
 
     def __init__(self, lanes: int) -> None:
         if PARTIALS % lanes:
@@ -97,7 +97,8 @@ class Reducer(Block):
         m = Module()
         queue = place(m, "queue", self.queue)
         partials = [
-            [Signal(32, name=f"partial{r}_{i}", reset_less=True) for i in range(PARTIALS)] for r in range(self.rows)
+            [Signal(32, name=f"partial{r}_{i}", reset_less=True) for i in range(PARTIALS)]
+            for r in range(self.rows)
         ]
         x = self.x.payload
         several = self.rows > 1

@@ -262,7 +262,12 @@ class VectorFetch(Block):
                 scales = x.second == Second.SCALES
                 second = Mux(scales, lanes, Mux(rope & x.interleaved, 64 * lanes, 128 * lanes))
                 with m.If(turn_ends):
-                    m.d.sync += [first.eq(0), left.eq(left - taken), real.eq(real - taken), some.eq(real_more)]
+                    m.d.sync += [
+                        first.eq(0),
+                        left.eq(left - taken),
+                        real.eq(real - taken),
+                        some.eq(real_more),
+                    ]
                 with m.If(~takes):
                     forward(a, advance)
                 if together > 1:
@@ -326,8 +331,9 @@ class VectorFetch(Block):
 
     @staticmethod
     def _take_turns(
-        m: Module, turns: Value, first: Value, turn_ends: Value, which: Any, top: Any, a: Any, places: list[Any], by: int
-    ) -> None:
+        m: Module, turns: Value, first: Value, turn_ends: Value, which: Any, top: Any, a: Any, places: list[Any],
+        by: int,
+    ) -> None:  # fmt: skip
         """The pass of one of several rows has been made: the next row's pass is next, or a new turn."""
         following = Mux(turn_ends, 0, which + 1)
         with m.If(turns):

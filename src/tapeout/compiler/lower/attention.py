@@ -354,8 +354,8 @@ def _scores(c: Context, q: Query, s: _State, keys: CacheTensor) -> None:
 
 
 def _weigh(c: Context, q: Query, s: _State, at: _Tile, values: CacheTensor, out: Floats) -> None:
-    """P·V: value scales go to the probabilities, channel group by channel group. A group's are converted while the matrix
-    engine has those of the one before."""
+    """P·V: value scales go to the probabilities, channel group by channel group. A group's are converted while the
+    matrix engine has those of the one before."""
     b, per = c.builder, q.tokens * q.group
     ones = c.tables["ones"]
 

@@ -17,7 +17,9 @@ from tapeout.model.architecture import Model, Tensor
 from tapeout.numerics.formats import BLOCK
 from tapeout.numerics.plan import FormatPlan
 
-SLOT = BLOCK_BYTES // 4  # elements from one row's only element to the next's: rows begin at multiples of a block
+SLOT = (
+    BLOCK_BYTES // 4
+)  # elements from one row's only element to the next's: rows begin at multiples of a block
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,16 @@ class Context:
 def each(
     c: Context, name: str, out: Floats, a: Floats, rows: int, b: Floats | Ref | float | None = None
 ) -> None:  # fmt: skip
-    """An element-wise instruction over whole rows; b: rows, one row for all (a Ref), or a constant. Rows of one element,
-    32 bytes apart, go as one row with what lies between them, of which nobody makes use: lanes are not idle then."""
+    """An element-wise instruction over whole rows; b: rows, one row for all (a Ref), or a constant. Rows of one
+    element, 32 bytes apart, go as one row with what lies between them, of which nobody makes use: lanes are not idle
+    then."""
     n = a.n
     operands = [x for x in (a, out, b) if isinstance(x, Floats)]
-    if c.g.lanes > SLOT and not isinstance(b, Ref) and all((x.n, x.stride) == (1, BLOCK_BYTES) for x in operands):
+    if (
+        c.g.lanes > SLOT
+        and not isinstance(b, Ref)
+        and all((x.n, x.stride) == (1, BLOCK_BYTES) for x in operands)
+    ):
         n, rows = SLOT * rows, 1
     if isinstance(b, Floats):
         c.builder.vector(name, out.at, a.at, n, rows, a.stride, out.stride, b.at, b.stride)

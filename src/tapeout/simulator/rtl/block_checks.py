@@ -17,7 +17,6 @@ from tapeout.chip.rtl.core import Core
 from tapeout.chip.rtl.greatest import Greatest
 from tapeout.chip.rtl.matrix_engine import Command, MatrixEngine, Twin
 from tapeout.chip.rtl.scratchpad import Scratchpad
-from tapeout.chip.rtl.vector_operands import REDUCED as PARTIALS
 from tapeout.chip.verification.programs.layout import SPECIAL
 from tapeout.errors import DoesNotHold
 from tapeout.numerics import fp32, vector
@@ -34,7 +33,7 @@ def checks(core: Core) -> dict[str, Check]:
     spec = core.core
     g = Geometry.of(spec)
     lanes = spec.vector_lanes
-    reduced = min(lanes, PARTIALS)
+    reduced = reducer.width(lanes)
     made: dict[str, Check] = {
         "FP32 adder": lambda rng: _pairs(rng, fp32_add.Fp32Add(), fp32_add),
         "FP32 multiplier": lambda rng: _pairs(rng, fp32_mul.Fp32Mul(), fp32_mul),
@@ -117,13 +116,20 @@ def _quantiser(rng: np.random.Generator, lanes: int) -> int:
 
 
 def _rows(rng: np.random.Generator, block: Block, lanes: int, twin: Callable[[U32], int]) -> int:
-    rows = [floats(rng, int(rng.integers(0, 150))) for _ in range(300)]
-    beats = []
-    for row in rows:
-        for i in range(0, max(len(row), 1), lanes):
-            part = row[i : i + lanes]
-            words = sum(int(w) << 32 * k for k, w in enumerate(part))
-            beats.append(words | ((1 << len(part)) - 1 | (i + lanes >= len(row)) << lanes) << 32 * lanes)
+    """Groups of rows of one length in turn, as many as the block sums together."""
+    together = getattr(block, "rows", 1)
+    field = (together - 1).bit_length()
+    rows, beats = [], []
+    for _ in range(300 // together):
+        n = int(rng.integers(0, 150))
+        group = [floats(rng, n) for _ in range(together)]
+        rows += group
+        for i in range(0, max(n, 1), lanes):
+            for k, row in enumerate(group):
+                part = row[i : i + lanes]
+                words = sum(int(w) << 32 * j for j, w in enumerate(part))
+                flags = (1 << len(part)) - 1 | k << lanes | (i + lanes >= n) << lanes + field
+                beats.append(words | flags << 32 * lanes)
     sim = simulate(block)
     payload = pack(beats, sim.ports["x__payload"][1])
     got = sim.run({"x": payload}, {"y": len(rows)}, offer=0.8, accept=0.6, seed=4)["y"]
