@@ -77,7 +77,7 @@ def _place(
         at = _fit(live, start, buffer, 0, buffer.align)
         if banks and buffer in banks.meetings:
             period = banks.period
-            places = (_fit(live, start, buffer, phase, period) for phase in range(0, period, banks.word))
+            places = (_fit(live, start, buffer, phase, period) for phase in range(0, period, banks.access))
             at = min((at, *sorted(places)), key=lambda place: banks.cost(buffer, place))
         buffer.address = at
         live.append((at, at + buffer.size, last + rest))

@@ -1,9 +1,9 @@
 """Which buffers a vector instruction reads and writes at the same time, and so should begin in different banks.
 
-The vector engine reads up to two streams and writes one, a pass of the lanes each in a cycle, one after another
-through a row. Two streams that are in the same bank in the same cycle wait for each other, and as they keep in step
-they meet again in the next. A stream's *phase* is where it is in the first cycle, in bytes; a result's is behind its
-operands' by the instruction's latency.
+The vector engine reads up to two streams and writes one, a pass of the lanes each in a cycle (an access is a pass or a
+word of the scratchpad, whichever is more), one after another through a row. Two streams that are in the same bank in
+the same cycle wait for each other, and as they keep in step they meet again in the next. A stream's *phase* is where it
+is in the first cycle, in bytes; a result's is behind its operands' by the instruction's latency.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Banks:
     """The scratchpad of a core as `count` banks of words; `meetings`: of each buffer, by the items' instructions."""
 
     def __init__(self, g: Geometry, count: int, items: Iterable[Item]) -> None:
-        self.word, self.period = g.word_bytes, g.word_bytes * count
+        self.access, self.period = max(g.word_bytes, 4 * g.lanes), g.word_bytes * count
         self.meetings: dict[Buffer, list[Meeting]] = {}
         for item in walk(items):
             if isinstance(item, Op) and item.engine == Engine.VECTOR:
@@ -46,7 +46,8 @@ class Banks:
         if rows * passes < LEAST or op.instruction.name in ("vtopk", "vtake"):  # these go element by element
             return
         one = timing.passes(g.lanes, g.lanes)
-        first = op.instruction.cycles(type(o)({**vars(o), "rows": one, "n": g.lanes}), g)
+        whole = op.instruction.cycles(type(o)({**vars(o), "rows": one, "n": g.lanes}), g)
+        first = whole - timing.VECTOR_START - one  # from a request to the write of what is made of it
         streams: list[tuple[Buffer, int, int]] = []  # buffer, phase, stride
         for name, stride, late in (("a", o.sa, 0), ("b", getattr(o, "sb", 0), 0), ("out", o.so, first)):
             value = op.operands.get(name)
@@ -69,5 +70,5 @@ class Banks:
         for m in self.meetings.get(buffer, ()):
             if m.other.address >= 0:
                 apart = (m.other.address + m.ahead - address) % self.period
-                total += m.passes * max(0.0, 1 - min(apart, self.period - apart) / self.word)
+                total += m.passes * max(0.0, 1 - min(apart, self.period - apart) / self.access)
         return total

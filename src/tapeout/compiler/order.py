@@ -75,7 +75,7 @@ class Ring:
         banks = self.banks
         if banks is None or buffer not in banks.meetings:
             return first
-        words = range(round_up(first, banks.word), min(first + banks.period, last + 1), banks.word)
+        words = range(round_up(first, banks.access), min(first + banks.period, last + 1), banks.access)
         return min((first, *words), key=lambda at: banks.cost(buffer, at))
 
 
