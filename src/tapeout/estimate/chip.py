@@ -185,7 +185,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             if attends:
                 # Tile after tile (`chip_attention`). Of several cores, which are not in step, some load while others
                 # compute, at their ports' rate.
-                turns = chip_attention.turns(d, s.m, s.n, s.products / d.cores)
+                turns = chip_attention.turns(d, s.m, s.n, s.products / d.cores, s.k, s.v)
                 port = s.stream_bytes * turns.again / (d.cores * flow.port_rate)
                 load = np.maximum(traffic * turns.read / flow.bandwidth, port)
                 rate = np.where(alone, flow.bandwidth, flow.port_rate)

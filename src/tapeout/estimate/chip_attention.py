@@ -29,9 +29,9 @@ from tapeout.workload.operators import Number
 
 TILE = 128
 HEADS = 8.0  # of keys, at most, that a core takes at once
-# Queries of several tokens go so many rows at a time that their scores have this part of the scratchpad, within these
+# Queries of several tokens go so many rows at a time that what they need has this part of the scratchpad, within these
 # bounds; keys and values are loaded again for each.
-SCORES_PART, ROWS_MOST, FEW_ROWS = 8, 128, 64
+ROWS_PART, ROWS_MOST, FEW_ROWS = 0.37, 128, 64
 # Cycles from an instruction of the softmax to one that needs its result, beside its passes; mean of all.
 DEPENDENT = 9.0
 GROUP = 76.0  # the same for the first 32 channels: scaling and conversion, which the matrix waits for
@@ -58,9 +58,11 @@ class Turns(NamedTuple):
     read: Number
 
 
-def turns(d: DesignArrays, m: Number, n: Number, share: Number) -> Turns:
-    """`share` products of m queries over n positions each, on one core."""
-    most = np.clip(np.floor(d.scratchpad_bytes / SCORES_PART / (4 * TILE)), 8.0, ROWS_MOST)
+def turns(d: DesignArrays, m: Number, n: Number, share: Number, k: Number, v: Number) -> Turns:
+    """`share` products of m queries of k channels over n positions each with values of v, on one core."""
+    # scores, these times the values' scales, two rows of codes; query; output, of a tile and of all
+    row = 2 * 4 * TILE + 2 * (TILE + BLOCK) + k + 2 * 4 * v
+    most = np.clip(np.floor(ROWS_PART * d.scratchpad_bytes / row / 8) * 8, 8.0, ROWS_MOST)
     few = m <= FEW_ROWS
     rows = np.where(few, m, np.minimum(most, m))
     # as many heads in each turn: eleven are six and five, not eight and three

@@ -34,7 +34,7 @@ NORM_EARLY = float(
     + timing.VECTOR_ADD
     + timing.VECTOR_FUNCTION
 )
-NORM_LATE = float(2 * timing.VECTOR_START + timing.VECTOR_MUL + timing.VECTOR_QUANTISE)
+NORM_LATE = float(2 * timing.VECTOR_START + timing.VECTOR_MUL + timing.VECTOR_QUANTISE + 1)
 NORM_SHORT = 4.0  # cycles of another row: three instructions over an element of each, which share words
 SUM_ONE_SLOT = 1.13  # cycles of a beat of a sum where the scratchpad has one place for a pass
 AGAIN = 1.2  # passes that a pass over two accesses takes more

@@ -283,7 +283,7 @@ class _Parts:
         share, m = _one(s.products) / self.cores, _one(s.m)
         wait = round(self._exchange())
         dim, wide = round(_one(s.k)), round(_one(s.v) or _one(s.k))
-        t = chip_attention.turns(self.d, s.m, s.n, np.asarray(share))
+        t = chip_attention.turns(self.d, s.m, s.n, np.asarray(share), s.k, s.v)
         turns, heads = round(_one(t.turns)), round(_one(t.heads))
         if self.cores > 1:
             # The busiest core has this many times the mean share, and what the others leave of the bandwidth.

@@ -39,7 +39,7 @@ OPERATOR = 0.02  # of an operator's
 FEW = 20  # cycles of an operator of a token: five of each layer, as of a row of a vector instruction
 
 
-@lru_cache(maxsize=5)
+@lru_cache(maxsize=6)
 def built(name: str) -> Any:
     from tapeout.chip.rtl.core import Core
 
@@ -132,6 +132,8 @@ VECTORS = (
     "vconvert kind=bf16_f32", "vconvert kind=f32_bf16", "vtopk k=4",
 )  # fmt: skip
 
+SEVERAL = ("vtotal", "vgreatest", "vquantise")
+
 
 def vectors(name: str, which: int, n: int, rows: int) -> Both:
     from tapeout.chip.isa.registry import instructions
@@ -153,9 +155,23 @@ def test_vectors(which: int) -> None:
         assert abs(one.cycle - one.rtl) <= max(TOTAL * one.rtl, 5 * rows), (VECTORS[which], n, rows, one)
 
 
+@pytest.mark.parametrize(
+    "name", ["tiny", *(pytest.param(n, marks=pytest.mark.slow) for n in ("more lanes", "sums in turn"))]
+)
+@pytest.mark.parametrize("which", [i for i, v in enumerate(VECTORS) if v.split()[0] in SEVERAL])
+def test_vectors_of_several_beats(name: str, which: int) -> None:
+    """Reductions and conversions, whose pipelines depend on the lanes: to the cycle, where no banks clash."""
+    shapes = [(16, 1), (32, 2), (32, 4)]
+    if not VECTORS[which].startswith("vquantise"):
+        shapes += [(32, 8), (64, 4), (256, 3), (100, 9), (300, 2)]
+    for n, rows in shapes:
+        one = vectors(name, which, n, rows)
+        assert one.equal, (VECTORS[which], n, rows, one)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(variants()))
-def test_random_programs_on_five_cores(name: str) -> None:
+def test_random_programs_on_every_core(name: str) -> None:
     """Totals within 1 %, and all programs' operators together within 2 %."""
     operators: dict[str, tuple[int, int]] = {}
     for seed in range(20):
@@ -199,14 +215,14 @@ def token(name: str, position: int) -> Both:
     return compared(outcome[0].cycles, recorded, timeline, key)
 
 
-@lru_cache(maxsize=5)
+@lru_cache(maxsize=6)
 def demo_program(name: str) -> Program:
     return compile(load_model("demo"), replace(load("tiny"), name=name, core=variants()[name]), prefill=[])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(variants()))
-def test_the_demo_on_five_cores(name: str) -> None:
+def test_the_demo_on_every_core(name: str) -> None:
     """A token within 1 %, its operators within 2 %, or some cycles where an operator has few."""
     for position in (0, 64):
         one = token(name, position)

@@ -38,7 +38,7 @@ VECTOR_TOTAL = 25  # and a cycle for each beat of sums when the partials are hal
 VECTOR_GREATEST = 8  # and a cycle for each level of comparisons
 VECTOR_REDUCED = 32  # elements that a reduction takes a cycle, at most: as many as a sum has partials
 VECTOR_LOOP = 4  # cycles from a partial sum to the next element's
-VECTOR_QUANTISE = 14
+VECTOR_QUANTISE = 10  # and a cycle for each beat of a block
 VECTOR_TOPK, VECTOR_TAKE = 7, 13
 
 

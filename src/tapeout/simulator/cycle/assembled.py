@@ -95,14 +95,20 @@ def _buffers(items: list[Item], kind: str) -> list[Buffer]:
 
 def _rings(items: list[Item], g: Geometry, top: int, banks: Banks) -> dict[str, Ring]:
     """The scratchpad above byte `top`: vectors as much as they need, the rest for weights, and of that half for those
-    of experts if there are any."""
+    of experts if there are any; less or more where one of the two needs it for two loads."""
     at = round_up(top, 64)
     found = {kind: _buffers(items, kind) for kind in (VECTORS, EXPERTS, WEIGHTS)}
     most = {kind: max((b.size + b.align for b in some), default=0) for kind, some in found.items()}
     vectors = min(sum(round_up(b.size, b.align) for b in found[VECTORS]), 4 * most[VECTORS])
     room = g.pad_bytes - at - vectors
     size = dict.fromkeys(found, vectors)
-    size[EXPERTS] = 0 if not found[EXPERTS] else room // 2 if found[WEIGHTS] else room
+    size[EXPERTS] = room
+    if found[WEIGHTS]:
+        size[EXPERTS] = max(
+            min(room // 2, room - 2 * most[WEIGHTS]), min(2 * most[EXPERTS], room // 2 * 3 // 2)
+        )
+    if not found[EXPERTS]:
+        size[EXPERTS] = 0
     size[WEIGHTS] = room - size[EXPERTS]
     rings = {}
     for kind, some in found.items():

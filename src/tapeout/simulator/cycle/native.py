@@ -21,6 +21,7 @@ from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.isa.registry import instructions
 from tapeout.chip.spec import Core
 from tapeout.errors import TapeoutError
+from tapeout.numerics.formats import BLOCK
 from tapeout.simulator.cycle.ports import ports
 
 ENGINES = tuple(Engine)
@@ -28,15 +29,15 @@ ENGINES = tuple(Engine)
 REASONS = ("active", "fill", "memory", "bank", *(f"token of {e.name.lower()}" for e in Engine), "queue")
 END_HALTED, END_TRAPPED, END_STUCK, END_TOO_LONG, END_NO_MEMORY = range(5)
 MAX_PORTS, REGIONS = 16, 64
-# Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap (of sums and
-# maxima, those beside their trees', which depend on the lanes).
+# Vector instructions: `enum kind_of_vector`; cycles from operands to a result that can be written, by tap (of sums,
+# maxima and conversion those beside the beats that depend on the lanes).
 VECTOR_KINDS = {
     "vmaximum": 0, "vminimum": 0, "vcompare": 0, "vadd": 1, "vsub": 1, "vmul": 2, "vexp2": 3, "vreciprocal": 3,
     "vrsqrt": 3, "vsigmoid": 3, "vselect": 4, "vrope": 5, "vtotal": 6, "vgreatest": 7, "vquantise": 8,
     "vdequantise": 9, "vconvert": 10, "vtopk": 11, "vtake": 12, "vwindow": 13,
 }  # fmt: skip
 TAPS = {
-    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 20, "greatest": 3, "quantise": 8, "topk": 2,
+    "quick": 3, "add": 6, "mul": 7, "chain": 11, "function": 20, "sum": 20, "greatest": 3, "quantise": 4, "topk": 2,
     "take": 8,
 }  # fmt: skip
 WINDOW = 128  # instructions that the sequencer keeps (`rtl.sequencer_fetch`)
@@ -148,7 +149,9 @@ def settings(core: Core) -> Settings:
     for name, kind in VECTOR_KINDS.items():
         s.vector_kind[instructions()[name].opcode & 31] = kind
     width = min(g.lanes, timing.VECTOR_REDUCED)
-    trees = {"sum": timing.halving(width), "greatest": width.bit_length() - 1}
+    trees = {
+        "sum": timing.halving(width), "greatest": width.bit_length() - 1, "quantise": timing.passes(BLOCK, g.lanes),
+    }  # fmt: skip
     for k, (name, latency) in enumerate(TAPS.items()):
         s.vector_latency[k] = latency + trees.get(name, 0)
     s.vector_sums = timing.sums_room(width)

@@ -25,12 +25,14 @@ def meaning(state: State, o: Operands) -> None:
 
 
 def cycles(o: Operands, g: Geometry) -> int:
-    """Whole blocks."""
+    """Whole blocks; a row's codes and then its scales, eight at a time, are written."""
     if not o.n or not o.rows:
         return timing.VECTOR_START + max(o.rows, 1)
-    return (
-        timing.VECTOR_START + timing.VECTOR_QUANTISE + o.rows * timing.passes(round_up(o.n, BLOCK), g.lanes)
-    )
+    n = round_up(o.n, BLOCK)
+    beats = timing.passes(n, g.lanes)
+    writes = timing.passes(n, max(g.lanes, BLOCK)) + timing.passes(n, 8 * BLOCK)
+    fill = timing.VECTOR_QUANTISE + timing.passes(BLOCK, g.lanes)
+    return timing.VECTOR_START + fill + beats + (o.rows - 1) * max(beats, writes)
 
 
 INSTRUCTION = Instruction(
