@@ -71,7 +71,8 @@ def summed(d: DesignArrays, rows: Number, n: Number) -> Number:
     width = np.minimum(d.vector_lanes, VECTOR_REDUCED)
     apart = np.maximum(timing.VECTOR_LOOP * width / VECTOR_REDUCED, 1.0)
     slots = d.scratchpad_bytes_per_cycle / np.maximum(4 * d.vector_lanes, BLOCK_BYTES)
-    beat = np.where(slots <= 1, SUM_ONE_SLOT, 1.0)
+    one = np.ones((), np.asarray(width).dtype)
+    beat = np.where(slots <= 1, SUM_ONE_SLOT * one, one)
     return np.maximum(rows, apart) * n / width * beat
 
 
