@@ -73,7 +73,9 @@ def turns(d: DesignArrays, m: Number, n: Number, share: Number, k: Number, v: Nu
     again = np.where(few, 1.0, m / rows)
     # A part of a turn is one over a part of the positions, of no fewer than a command of scores has: some cores then
     # have none. Whole turns come one after another.
-    context = np.maximum(n * np.minimum(count, 1.0), np.minimum(np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0)))
+    context = np.maximum(
+        n * np.minimum(count, 1.0), np.minimum(np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0))
+    )
     whole = np.maximum(np.ceil(count - 1e-4), 1.0)
     return Turns(rows, heads, whole, context, again, np.maximum(again * np.minimum(share, 1.0), 1.0))
 

@@ -105,6 +105,7 @@ def split(
     shared = np.minimum(d.cores / np.ceil(all_words / dealt), drain)
     shared = np.maximum(np.floor(np.minimum(shared, blocks)), 1.0)
     parts = np.maximum(np.floor(words / dealt), np.ceil(words / most))
+    parts = np.where(all_words * shared <= d.cores, words, parts)  # there is a core for each word
     commands = np.ceil(products * parts * shared / d.cores * (1 - 1e-5))
     return Split(
         products,

@@ -192,11 +192,14 @@ class _Share:
         if p.rows <= c.g.rows:
             # part by part along the contraction; scales of activations start at multiples of 32 blocks
             tiles = min(wide, max(room_for // (min(blocks, BLOCK_BYTES) * beat), 1))
-            parts = -(-blocks * tiles * beat // room_for)
-            steps = round_up(-(-blocks // parts), BLOCK_BYTES) if parts > 1 else blocks
+            if blocks * tiles * beat > room_for:
+                steps = max(room_for // (tiles * beat) // BLOCK_BYTES, 1) * BLOCK_BYTES
         else:  # several groups of rows meet the same weights, which must all be there
             tiles = min(wide, max(c.g.pad_bytes // GROUPS_PART // (blocks * beat), 1))
-        return chunks(c.g, p.outputs, p.k, p.format, tiles, steps)
+        even = max(
+            BLOCK_BYTES // (4 * c.g.outputs(p.format)), 1
+        )  # tiles whose results end where others can begin
+        return chunks(c.g, p.outputs, p.k, p.format, max(tiles // even, 1) * even, steps)
 
     def _beside(self, out: Floats, p: Product, times: int, elements: int) -> None:
         """Vector work on the result, in place, as much of each row as there is work for."""
