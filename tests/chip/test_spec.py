@@ -157,7 +157,7 @@ def test_tiny_is_what_the_rtl_builds() -> None:
         ("core.scratchpad.kibibytes", 1, r"core\.scratchpad\.kibibytes: found 1 KiB in 16 banks"),
         ("core.scratchpad.kibibytes", 1025, r"whole words in each of 16 banks"),
         ("core", 3, "core: found 3, expected a table"),
-        ("dies", 7, r"cores: found 576, expected a multiple of dies \(7\)"),
+        ("dies", 7, r"cores: found 1518, expected a multiple of dies \(7\)"),
         ("package", "organic", "hbm3e needs an interposer"),
         ("memory.stacks", -1, r"memory\.stacks: found -1"),
         ("links.gigabits_per_lane", 150, r"links\.gigabits_per_lane: found 150, expected 112 or 224"),
@@ -177,8 +177,8 @@ def test_bad_field_is_named(path: str, value: object, said: str) -> None:
 
 def test_more_dies_than_stacks() -> None:
     spec = load("flagship")
-    with pytest.raises(InputError, match="at least one for each of the 8 dies"):
-        validate(replace(spec, dies=8))
+    with pytest.raises(InputError, match="at least one for each of the 11 dies"):
+        validate(replace(spec, dies=11))
 
 
 VALUES = st.recursive(

@@ -64,18 +64,19 @@ def turns(d: DesignArrays, m: Number, n: Number, share: Number, k: Number, v: Nu
     row = 2 * 4 * TILE + 2 * (TILE + BLOCK) + k + 2 * 4 * v
     most = np.clip(np.floor(ROWS_PART * d.scratchpad_bytes / row / 8) * 8, 8.0, ROWS_MOST)
     few = m <= FEW_ROWS
-    rows = np.where(few, m, np.minimum(most, m))
+    unit = np.minimum(np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0))  # positions that a command of scores has
+    # As many rows in each turn, and no more than leave a core that many positions.
+    wanted = np.minimum(m / np.ceil(m / most), np.maximum(share * m * n / unit, 1.0))
+    rows = np.where(few, m, np.minimum(np.ceil(wanted / 8) * 8, m))
     # as many heads in each turn: eleven are six and five, not eight and three
     heads = np.where(
         few, np.ceil(np.maximum(share, 1.0) / np.ceil(np.maximum(share, 1.0) / HEADS) - 1e-4), 1.0
     )
     count = np.where(few, share / heads, share * m / rows)
     again = np.where(few, 1.0, m / rows)
-    # A part of a turn is one over a part of the positions, of no fewer than a command of scores has: some cores then
-    # have none. Whole turns come one after another.
-    context = np.maximum(
-        n * np.minimum(count, 1.0), np.minimum(np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0))
-    )
+    # A part of a turn is one over a part of the positions, of no fewer than a command has: some cores then have none.
+    # Whole turns come one after another.
+    context = np.maximum(n * np.minimum(count, 1.0), unit)
     whole = np.maximum(np.ceil(count - 1e-4), 1.0)
     return Turns(rows, heads, whole, context, again, np.maximum(again * np.minimum(share, 1.0), 1.0))
 
