@@ -1,4 +1,4 @@
-"""Cycles simulated against cycles in Verilator on five cores. `python benchmarks/cycle_vs_rtl.py [N [CORE …]]`.
+"""Cycles simulated against cycles in Verilator on six cores. `python benchmarks/cycle_vs_rtl.py [N [CORE …]]`.
 
 Each core is built once (minutes, then cached). For each: over N programs of moves and N of products the mean and the
 largest error of total cycles, and the largest error of an instruction's share of all of them; then two tokens of the
