@@ -64,7 +64,9 @@ def turns(d: DesignArrays, m: Number, n: Number, share: Number, k: Number, v: Nu
     row = 2 * 4 * TILE + 2 * (TILE + BLOCK) + k + 2 * 4 * v
     most = np.clip(np.floor(ROWS_PART * d.scratchpad_bytes / row / 8) * 8, 8.0, ROWS_MOST)
     few = m <= FEW_ROWS
-    unit = np.minimum(np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0))  # positions that a command of scores has
+    unit = np.minimum(
+        np.minimum(TILE, 8 * d.columns), np.maximum(n, 1.0)
+    )  # positions that a command of scores has
     # As many rows in each turn, and no more than leave a core that many positions.
     wanted = np.minimum(m / np.ceil(m / most), np.maximum(share * m * n / unit, 1.0))
     rows = np.where(few, m, np.minimum(np.ceil(wanted / 8) * 8, m))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tapeout.chip.isa.geometry import LEAST_TILES
+from tapeout.chip.isa.geometry import BLOCK_BYTES, LEAST_TILES
 from tapeout.estimate.chip_constants import (
     BANKS_TAKEN,
     CORE_SYNC_CYCLES,
@@ -96,6 +96,9 @@ def split(
         most = most_words(d, ways, blocks, block_bytes, GROUPS_PART)
     else:
         most = most_words(d, ways, np.minimum(blocks, LOAD_BLOCKS), block_bytes, WEIGHTS_PART)
+    # Results of a command end where those of the next one can begin.
+    even = np.maximum(BLOCK_BYTES / (4 * d.columns * ways), 1.0)
+    most = np.where(most < words, np.maximum(np.floor(most / even) * even, even), most)
     dealt = np.minimum(least, most)  # words that a core takes at least
     products = row_tiles * products
     # Cores that share the contraction: no more than leave each `least` words, nor than make the sums drain as
@@ -133,7 +136,7 @@ def product_cycles(
     products: Number,
     block_bytes: float,
     port: Number | None = None,
-) -> tuple[Number, Number]:
+) -> tuple[Number, Number, Number]:
     """Cycles for `products` products m × k by k × n spread over all cores, and the row tiles of each.
 
     `rate`: blocks a unit takes per cycle for each of the `ways` outputs it works on at once. `block_bytes`:
@@ -146,14 +149,19 @@ def product_cycles(
         np.asarray(d.cores) > 1
     )  # a core alone has all row tiles meet what it loads
     if port is None or not np.any(several):
-        return cycles, p.row_tiles
+        return cycles, p.row_tiles, 0.0
     # A core's row tiles one by one, weights loaded again for each, or all with weights that stay for them.
     brought = (
         p.commands * p.command_words * np.ceil(p.blocks / p.shared) * d.columns * ways * block_bytes / port
     )
     both = split(d, rate, ways, m, n, k, products, block_bytes, True)
     other = _cycles(d, both, rate, ways, block_bytes)
-    return np.where(several, np.minimum(np.maximum(cycles, brought), other), cycles), p.row_tiles
+    alone = np.maximum(cycles, brought) <= other
+    return (
+        np.where(several & ~alone, other, cycles),
+        p.row_tiles,
+        np.where(several & alone, brought, 0.0),
+    )
 
 
 def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: float) -> Number:

@@ -196,10 +196,10 @@ class _Share:
                 steps = max(room_for // (tiles * beat) // BLOCK_BYTES, 1) * BLOCK_BYTES
         else:  # several groups of rows meet the same weights, which must all be there
             tiles = min(wide, max(c.g.pad_bytes // GROUPS_PART // (blocks * beat), 1))
-        even = max(
-            BLOCK_BYTES // (4 * c.g.outputs(p.format)), 1
-        )  # tiles whose results end where others can begin
-        return chunks(c.g, p.outputs, p.k, p.format, max(tiles // even, 1) * even, steps)
+        if tiles < -(-p.outputs // c.g.outputs(p.format)):  # results end where the next command's can begin
+            even = max(BLOCK_BYTES // (4 * c.g.outputs(p.format)), 1)
+            tiles = max(tiles // even, 1) * even
+        return chunks(c.g, p.outputs, p.k, p.format, tiles, steps)
 
     def _beside(self, out: Floats, p: Product, times: int, elements: int) -> None:
         """Vector work on the result, in place, as much of each row as there is work for."""
