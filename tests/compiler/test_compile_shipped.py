@@ -39,7 +39,7 @@ def test_first_layers(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["deepseek-v3", "gpt-oss-120b", "qwen3.5-397b-a17b", "llama-4-maverick"])
+@pytest.mark.parametrize("name", ["gpt-oss-120b", "qwen3.5-397b-a17b", "llama-4-maverick"])
 def test_on_the_largest_chip(name: str) -> None:
     assert step(compiled(name, 4, "flagship"), 100).memory_share > 0.75
 

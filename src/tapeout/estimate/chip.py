@@ -159,14 +159,11 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             block = block_bytes_of(s.format)
             ways = d.ways(s.format)
             attends = s.kind == "attention"
-            brought: Number = zero  # cycles of the port that weights which come once for each row tile take
             if attends and not breakdown:  # its time is that of its tiles
                 row_tiles: Number = np.ceil(s.m / d.rows)
             else:
                 brings = None if attends else flow.port_rate * cycle
-                cycles, row_tiles, brought = product_cycles(
-                    d, rate, ways, s.m, s.n, s.k, s.products, block, brings
-                )
+                cycles, row_tiles = product_cycles(d, rate, ways, s.m, s.n, s.k, s.products, block, brings)
                 if s.values:
                     # Both operands are activations: whichever makes the better product stays in the rows.
                     values = product_cycles(d, rate, ways, s.m, s.v, s.n, s.products, block)[0]
@@ -176,7 +173,7 @@ def _estimate(d: DesignArrays, work: ChipWork, breakdown: bool, dtype: Any) -> C
             traffic = flow.traffic(s)
             # The rows take their first inputs while the weights already come.
             port, rows, copied, _ = flow.port_seconds(s, row_tiles)
-            load = np.maximum(np.maximum(traffic / flow.bandwidth, port * flow.stalled), brought * cycle)
+            load = np.maximum(traffic / flow.bandwidth, port * flow.stalled)
             if not attends:  # weights come in whole words of the engine, the last one filled up
                 outputs = d.columns * ways
                 load = load * (np.ceil(s.n / outputs) * (outputs / s.n))

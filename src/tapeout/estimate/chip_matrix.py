@@ -136,7 +136,7 @@ def product_cycles(
     products: Number,
     block_bytes: float,
     port: Number | None = None,
-) -> tuple[Number, Number, Number]:
+) -> tuple[Number, Number]:
     """Cycles for `products` products m × k by k × n spread over all cores, and the row tiles of each.
 
     `rate`: blocks a unit takes per cycle for each of the `ways` outputs it works on at once. `block_bytes`:
@@ -149,19 +149,14 @@ def product_cycles(
         np.asarray(d.cores) > 1
     )  # a core alone has all row tiles meet what it loads
     if port is None or not np.any(several):
-        return cycles, p.row_tiles, 0.0
+        return cycles, p.row_tiles
     # A core's row tiles one by one, weights loaded again for each, or all with weights that stay for them.
     brought = (
         p.commands * p.command_words * np.ceil(p.blocks / p.shared) * d.columns * ways * block_bytes / port
     )
     both = split(d, rate, ways, m, n, k, products, block_bytes, True)
     other = _cycles(d, both, rate, ways, block_bytes)
-    alone = np.maximum(cycles, brought) <= other
-    return (
-        np.where(several & ~alone, other, cycles),
-        p.row_tiles,
-        np.where(several & alone, brought, 0.0),
-    )
+    return np.where(several, np.minimum(np.maximum(cycles, brought), other), cycles), p.row_tiles
 
 
 def _cycles(d: DesignArrays, p: Split, rate: Number, ways: Number, block_bytes: float) -> Number:
