@@ -163,6 +163,18 @@ def test_cycles(name: str) -> None:
         assert least <= ends[1] - ends[0] <= least + slack, (c.values, ends[1] - ends[0], least)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_in_turn(seed: int) -> None:
+    """Sums with more lanes than one row keeps busy, between other instructions."""
+    compare(
+        bench(16, 64, 8),
+        ["vtotal", "vgreatest", "vtotal", "vadd", "vtotal"],
+        seed,
+        300 * (seed % 2),
+        largest=200,
+    )
+
+
 @pytest.mark.parametrize("lanes", [16, pytest.param(64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["vtotal", "vgreatest"])
 def test_cycles_of_reductions(name: str, lanes: int) -> None:

@@ -10,6 +10,7 @@ from tapeout.chip.verification.mutation import Mutation
 STREAMS, PAD, FP32 = "test_streams.py", "test_scratchpad.py", "test_fp32.py"
 FAULTS, HOST = "test_faults.py::test_what_is_told_equals_the_definition", "test_host.py"
 # blocks whose simulators have a form of their own: a bug in what is made shows where the two are compared
+SUMS, TURNS = "test_reducer.py", "test_vector_engine.py::test_rows_in_turn"
 FORMS = "test_behaviour.py::test_behaviour_is_the_elaboration"
 DOT, ENGINE = "test_dot_unit.py", "test_matrix_engine.py"
 # The form that is simulated in the engine has no triples; the proof is about the one that is made.
@@ -337,6 +338,32 @@ MUTANTS = (
         "sequencer_branch_runs_on", "sequencer", 'for name in ("branch", "loop", "halt")',
         'for name in ("loop", "halt")',
         "what follows a branch is executed", ("test_core.py::test_random_programs",),
+    ),
+    # sums of rows in turn
+    Mutation(
+        "sum_early_beat", "reducer", "clear = ~wrapped | ~Cat(", "clear = Const(1, 1) | ~Cat(",
+        "a beat adds to partial sums that are still in the adders", (SUMS,),
+    ),
+    Mutation(
+        "sum_of_another_row", "reducer", 'ended = delay(m, row1, LOOP, name="ended")',
+        'ended = delay(m, row1, LOOP - 1, name="ended")',
+        "the partial sums that are halved are those of the row whose turn comes next", (SUMS,),
+    ),
+    Mutation(
+        "sum_goes_on", "reducer", "Mux(wrapped1, _chosen(sets, at1), 0)", "_chosen(sets, at1)",
+        "a row begins with the partial sums of the one before", (SUMS,),
+    ),
+    Mutation(
+        "greatest_of_two_rows", "greatest", "first.eq(last)", "first.eq(0)",
+        "the largest of a row is carried into the next", (SUMS,),
+    ),
+    Mutation(
+        "turn_of_too_few", "vector_fetch", "m.d.sync += top.eq(which)", "m.d.sync += top.eq(0)",
+        "after their first passes only the first of several rows goes on", (TURNS,),
+    ),
+    Mutation(
+        "turn_from_the_start", "vector_fetch", "m.d.sync += one.eq(a + by)", "m.d.sync += one.eq(a)",
+        "a row in turn is read again and again from where it was", (TURNS,),
     ),
     # the core's scoreboard
     Mutation(
