@@ -128,6 +128,29 @@ def test_traps(fields: str, changes: dict[str, int], cause: Cause) -> None:
     assert CoreSimulation(core(), both[1]).run(program, 0x8000).cause == cause
 
 
+@pytest.mark.parametrize(
+    ("height", "tiles", "steps", "then"),
+    [(4, 6, (2, 3), 5), (1, 4, (2, 4), 6), (1, 7, (2, 1), 6), (2, 3, (4, 1), 8)],
+)
+def test_every_command_ends_where_one_without_results_is_behind_a_short_one(
+    height: int, tiles: int, steps: tuple[int, int], then: int
+) -> None:
+    """The short one's only tile comes in the cycle in which the last word of the one before is taken."""
+    commands = (
+        (f"rows=4 height={height} tiles={tiles} bank=1 keep=0 drain=1", steps[0], 0x1C020),
+        ("rows=1 height=1 tiles=1 bank=0 keep=0 drain=1", steps[1], 0x1D040),
+        ("rows=1 height=1 tiles=1 bank=0 keep=1 drain=0", 1, 0x1D800),
+        (f"rows=1 height=1 tiles={then} bank=1 keep=1 drain=1", 1, 0x1E000),
+    )
+    text = "".join(
+        text_of(f"{fields} format=mxint8", " signal=1", steps=n, out=out) for fields, n, out in commands
+    )
+    program = assemble(text + "sync wait=1\n" * len(commands) + "halt code=0")
+    memory = np.zeros(1 << 16, np.uint8)
+    execute(GEOMETRY, program, memory.copy(), base=0x8000)
+    assert CoreSimulation(core(), memory).run(program, 0x8000, limit=10_000).cause is None
+
+
 def test_the_last_bytes_of_the_scratchpad_are_in_range() -> None:
     last = 131072
     for changes in (

@@ -339,6 +339,13 @@ MUTANTS = (
         'for name in ("loop", "halt")',
         "what follows a branch is executed", ("test_core.py::test_random_programs",),
     ),
+    # ends of commands
+    Mutation(
+        "end_of_two_commands", "matrix_results", "closing.eq(drained | (closing & ~written))",
+        "closing.eq((closing | drained) & ~written)",
+        "a word that is taken hides the last tile of the command behind: two ends fall together, one is lost",
+        ("test_matrix.py::test_every_command_ends_where_one_without_results_is_behind_a_short_one",),
+    ),
     # sums of rows in turn
     Mutation(
         "sum_early_beat", "reducer", "clear = ~wrapped | ~Cat(", "clear = Const(1, 1) | ~Cat(",

@@ -44,7 +44,7 @@ void results_clock(model *m, struct matrix *x) {
             r->flush = crosses && ends_row;
         }
     }
-    r->closing = (r->closing || drained) && !r->written;
+    r->closing = drained || (r->closing && !r->written);
     r->pending += x->issued - (drained || r->silent);
     if (drained || r->silent) QUEUE_POP(r->waiting);
 }
