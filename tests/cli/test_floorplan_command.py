@@ -35,7 +35,7 @@ def test_files_and_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        (r"cores = \d+ ", "cores = 1000 ", "cores"),
+        (r"cores = \d+ ", "cores = 2400 ", "cores"),
         (r"stacks = \d+ ", "stacks = 9 ", "memory.stacks"),
         (r"scale_up_lanes = \d+ ", "scale_up_lanes = 280 ", "links"),
     ],

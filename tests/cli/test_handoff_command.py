@@ -139,7 +139,7 @@ def test_what_is_no_package_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("cores = 576 ", "cores = 900 ", "reticle"),
+        ("cores = 1518 ", "cores = 2400 ", "reticle"),
         ('formats = ["mxfp4", "mxint8"]', 'formats = ["mxfp8"]', "core.matrix.formats"),
     ],
 )
