@@ -167,7 +167,9 @@ class MatrixResults(Block):
             self.done.eq(written | silent),
         ]
         m.d.sync += [
-            closing.eq(drained | (closing & ~written)),  # the next one's tile may come as the word before is taken
+            closing.eq(
+                drained | (closing & ~written)
+            ),  # the next one's tile may come as the word before is taken
             pending.eq(pending + self.issued - (drained | silent)),
         ]
         return m
