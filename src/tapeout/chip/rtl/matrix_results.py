@@ -167,9 +167,8 @@ class MatrixResults(Block):
             self.done.eq(written | silent),
         ]
         m.d.sync += [
-            closing.eq(
-                drained | (closing & ~written)
-            ),  # the next one's tile may come as the word before is taken
+            # the next one's tile may come as the word before is taken
+            closing.eq(drained | (closing & ~written)),
             pending.eq(pending + self.issued - (drained | silent)),
         ]
         return m
