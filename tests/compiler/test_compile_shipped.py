@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tapeout import compiler
+from tapeout.chip import ChipSpec
 from tapeout.chip import load as chip
 from tapeout.compiler import Program
 from tapeout.errors import InputError
@@ -17,11 +18,11 @@ from tapeout.simulator.cycle.step import step
 QUICK = ("deepseek-v3", "llama-4-scout", "qwen3.5-35b-a3b")
 
 
-def compiled(name: str, layers: int, on: str = "edge") -> Program:
-    """The first layers of a shipped model, which may be larger than the chip's memory."""
+def compiled(name: str, layers: int, on: ChipSpec | None = None) -> Program:
+    """The first layers of a shipped model, which may be larger than the chip's memory; without a chip on `edge`."""
     model = load(name)
     model = replace(model, layers=model.layers[:layers])
-    return compiler.compile(model, chip(on), context=1024, prefill=[], beyond_memory=True)
+    return compiler.compile(model, on or chip("edge"), context=1024, prefill=[], beyond_memory=True)
 
 
 @pytest.mark.parametrize(
@@ -39,9 +40,14 @@ def test_first_layers(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gpt-oss-120b", "qwen3.5-397b-a17b", "llama-4-maverick"])
+@pytest.mark.parametrize("name", ["deepseek-v3", "gpt-oss-120b", "qwen3.5-397b-a17b", "llama-4-maverick"])
 def test_on_the_largest_chip(name: str) -> None:
-    assert step(compiled(name, 4, "flagship"), 100).memory_share > 0.75
+    spec = chip("flagship")
+    if name == "deepseek-v3":  # alone on a core its widest rows need more scratchpad than the shipped one has
+        spec = replace(
+            spec, core=replace(spec.core, scratchpad=replace(spec.core.scratchpad, kibibytes=1024))
+        )
+    assert step(compiled(name, 4, spec), 100).memory_share > 0.75
 
 
 def test_a_model_beyond_the_memory_is_not_loaded() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
+from tapeout.chip import load
 from tapeout.chip.spec import NODES, ChipSpec, Core, Links, MatrixEngine, Memory, Scratchpad
 
 
@@ -32,3 +35,9 @@ def specs() -> st.SearchStrategy[ChipSpec]:
         st.integers(1, 4),
         st.booleans(),
     )
+
+
+def one_die() -> ChipSpec:
+    """The shipped flagship's cores on a single die with six stacks."""
+    spec = load("flagship")
+    return replace(spec, dies=1, package="cowos-s", cores=700, memory=replace(spec.memory, stacks=6))

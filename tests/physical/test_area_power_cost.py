@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chip_specs import specs
+from chip_specs import one_die, specs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,13 +56,6 @@ B200 = ChipSpec(
     "cowos-l",
     2,
 )
-
-
-def one_die() -> ChipSpec:
-    """The shipped flagship's cores on a single die with six stacks."""
-    spec = load("flagship")
-    memory = replace(spec.memory, stacks=6)
-    return replace(spec, dies=1, package="cowos-s", cores=700, memory=memory)
 
 
 @pytest.mark.parametrize("name", available())

@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tapeout.chip.isa.timing import VECTOR_LOOP, VECTOR_REDUCED
-from tapeout.estimate.chip_constants import INTERLEAVE
+from tapeout.chip.isa.timing import VECTOR_LOOP
+from tapeout.estimate.chip_constants import INTERLEAVE, VECTOR_REDUCED
 from tapeout.estimate.chip_design import BLOCK, DesignArrays
 from tapeout.workload.operators import Number
 

@@ -22,9 +22,7 @@ CHUNK_BYTES, CHUNK_MOST = 4608.0, 98304.0
 # A load has whole groups of so many blocks of the contraction, and at most this part of the scratchpad; weights that
 # several row tiles meet at most that one (simulator.cycle.share).
 LOAD_BLOCKS, WEIGHTS_PART, GROUPS_PART = 32, 10, 8
-VECTOR_REDUCED = float(
-    timing.VECTOR_REDUCED
-)  # elements that a sum or a maximum takes a cycle, whatever the lanes
+VECTOR_REDUCED = float(timing.VECTOR_REDUCED)  # elements that a sum or a maximum takes a cycle, at most
 # From a vector instruction to one that needs its result: start, and the mean pipeline of those that a norm and
 # a softmax are made of; the token between them.
 VECTOR_PIPELINE_CYCLES = timing.VECTOR_START + 18

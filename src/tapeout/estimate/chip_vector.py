@@ -50,12 +50,17 @@ class Passes(NamedTuple):
     quantise: Number
 
 
+def _places(d: DesignArrays) -> tuple[Number, Number]:
+    """Bytes of an access of the vector engine, and how many of them the scratchpad has places for in a cycle."""
+    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
+    width = np.maximum(np.maximum(4 * d.vector_lanes, word), BLOCK_BYTES)
+    return width, np.maximum(d.scratchpad_bytes_per_cycle / width, 1.0)
+
+
 def passes(d: DesignArrays) -> Passes:
     """Of one core of `d`."""
     lanes = d.vector_lanes
-    word = d.scratchpad_bytes_per_cycle / d.scratchpad_banks
-    width = np.maximum(np.maximum(4 * lanes, word), BLOCK_BYTES)
-    slots = np.maximum(d.scratchpad_bytes_per_cycle / width, 1.0)
+    width, slots = _places(d)
     apart = 4 * lanes / width  # 1: a pass has a place of its own
     square = np.maximum(np.minimum(2 - apart + 1.7 / (slots * np.sqrt(slots)), 2.0), 3 / slots)
     one = np.maximum(2 / slots, 1.0)
@@ -70,9 +75,8 @@ def summed(d: DesignArrays, rows: Number, n: Number) -> Number:
     few cycles apart, so that rows take turns and few of them leave adders idle (`isa.timing.sums`)."""
     width = np.minimum(d.vector_lanes, VECTOR_REDUCED)
     apart = np.maximum(timing.VECTOR_LOOP * width / VECTOR_REDUCED, 1.0)
-    slots = d.scratchpad_bytes_per_cycle / np.maximum(4 * d.vector_lanes, BLOCK_BYTES)
     one = np.ones((), np.asarray(width).dtype)
-    beat = np.where(slots <= 1, SUM_ONE_SLOT * one, one)
+    beat = np.where(_places(d)[1] == 1, SUM_ONE_SLOT * one, one)
     return np.maximum(rows, apart) * n / width * beat
 
 

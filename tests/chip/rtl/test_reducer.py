@@ -10,6 +10,7 @@ from tapeout.chip.rtl.block import verilog
 from tapeout.chip.rtl.greatest import Greatest
 from tapeout.chip.rtl.reducer import Reducer, twin
 from tapeout.numerics import fp32, vector
+from tapeout.simulator.rtl.block_checks import reduced_beat
 from tapeout.simulator.rtl.lint import lint
 from tapeout.simulator.rtl.simulation import pack, simulate
 
@@ -18,15 +19,7 @@ pytestmark = pytest.mark.verilator
 
 def beats(rows: list[np.ndarray], lanes: int) -> list[int]:
     """Of rows one after another."""
-    return [_beat(row, i, lanes, 0, 0) for row in rows for i in range(0, max(len(row), 1), lanes)]
-
-
-def _beat(row: np.ndarray, i: int, lanes: int, which: int, bits_of_row: int) -> int:
-    part = row[i : i + lanes]
-    words = sum(int(w) << 32 * k for k, w in enumerate(part))
-    last = i + lanes >= len(row)
-    keep = (1 << len(part)) - 1
-    return words | (keep | which << lanes | last << (lanes + bits_of_row)) << 32 * lanes
+    return [reduced_beat(row, i, lanes) for row in rows for i in range(0, max(len(row), 1), lanes)]
 
 
 def in_turns(
@@ -46,7 +39,7 @@ def in_turns(
         place = sorted(active)[turn % len(active)] if fair else int(rng.choice(sorted(active)))
         turn += 1
         row, i = active[place]
-        made.append(_beat(rows[row], i, lanes, place, bits_of_row))
+        made.append(reduced_beat(rows[row], i, lanes, place, bits_of_row))
         active[place] = (row, i + lanes)
         if i + lanes >= len(rows[row]):
             order.append(row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
@@ -20,6 +22,9 @@ from tapeout.physical.floorplan.package import package
 from tapeout.physical.floorplan.picture import scene, svg
 from tapeout.physical.floorplan.scene import Box
 from tapeout.physical.floorplan.shapes import Item, Rectangle, across, near_square
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from chip_specs import one_die
 
 
 @st.composite
@@ -149,13 +154,6 @@ def test_the_picture_is_to_scale() -> None:
     phys = [b for b in boxes if b.fill == "r4" and b.width > 20 and die.x <= b.x < die.x + die.width]
     areas = sorted(b.area for b in plan.blocks if b.kind == "memory_phy")
     assert sorted(b.width * b.height / k**2 for b in phys) == pytest.approx(areas)
-
-
-def one_die() -> ChipSpec:
-    """The shipped flagship's cores on a single die with six stacks."""
-    spec = load("flagship")
-    memory = replace(spec.memory, stacks=6)
-    return replace(spec, dies=1, package="cowos-s", cores=700, memory=memory)
 
 
 def test_the_mesh_is_measured() -> None:

@@ -110,7 +110,7 @@ def reduction(
     def cycles(o: Operands, g: Geometry) -> int:
         if not o.rows:
             return timing.VECTOR_START + 1
-        width = min(g.lanes, timing.VECTOR_REDUCED)
+        width = timing.reduced(g.lanes)
         waits = fill(width) - (0 if o.n else timing.VECTOR_READ)  # an empty row has nothing to read
         return timing.VECTOR_START + waits + taken(o.rows, o.n, width)
 

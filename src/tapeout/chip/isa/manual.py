@@ -41,8 +41,8 @@ Of the sequencer's own instructions: cycles until the next one starts. Of the en
 where the engine is free and scratchpad and memory never make it wait; loads and stores take memory's latency on
 top. The Python function that computes them is given with each instruction; `timing` names the constants below, `g`
 is the core's geometry. Sequencer, load, gather, store and scatter take exactly these cycles in RTL; so does the
-matrix engine from its operands to its results. The way of operands from the scratchpad to the matrix engine, vector
-instructions have the times they are designed for, which no RTL has confirmed yet.
+matrix engine from its operands to its results, and so do vector instructions where operands and results do not meet in
+a bank.
 """
 
 

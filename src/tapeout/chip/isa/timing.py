@@ -42,6 +42,11 @@ VECTOR_QUANTISE = 10  # and a cycle for each beat of a block
 VECTOR_TOPK, VECTOR_TAKE = 7, 13
 
 
+def reduced(lanes: int) -> int:
+    """Elements that an engine of so many lanes reduces a cycle."""
+    return min(lanes, VECTOR_REDUCED)
+
+
 def halving(width: int) -> int:
     """Beats in which `width` adders halve the partials of a sum until one is left."""
     half, beats = VECTOR_REDUCED // 2, 0

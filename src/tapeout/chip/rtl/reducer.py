@@ -33,14 +33,9 @@ LOOP = fp32_add.LATENCY
 assert (LOOP, PARTIALS) == (timing.VECTOR_LOOP, timing.VECTOR_REDUCED)
 
 
-def width(lanes: int) -> int:
-    """Elements that a vector engine of so many lanes reduces a cycle."""
-    return min(lanes, PARTIALS)
-
-
 def row_field(lanes: int) -> dict[str, int]:
     """The field of a beat that says which of these rows it belongs to; none where there is one."""
-    bits = (timing.together(width(lanes)) - 1).bit_length()
+    bits = (timing.together(timing.reduced(lanes)) - 1).bit_length()
     return {"row": bits} if bits else {}
 
 

@@ -146,7 +146,7 @@ class VectorFetch(Block):
         # elements left without those that only fill a block; kept beside `left`, as requests hang on it
         real, some = Signal(signed(len(c.n) + 1), reset_less=True), Signal(reset_less=True)
         # elements of a pass: reductions may take fewer than the lanes
-        reduces, width = x.kind == Kind.REDUCE, reducer.width(lanes)
+        reduces, width = x.kind == Kind.REDUCE, timing.reduced(lanes)
         more, real_more = Signal(), Signal()
         m.d.comb += [
             more.eq(left > lanes if width == lanes else Mux(reduces, left > width, left > lanes)),

@@ -14,6 +14,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from tapeout.chip.isa import timing
 from tapeout.chip.rtl import reducer
 from tapeout.chip.rtl.block import Block, place
 from tapeout.chip.rtl.head_fifo import HeadFifo
@@ -37,7 +38,7 @@ class VectorOperands(Block):
     def __init__(self, lanes: int, pad_bytes: int, word_bytes: int) -> None:
         self.width, self.pad_bytes, self.word_bytes = lanes, pad_bytes, word_bytes
         self.port_bytes = block_bytes(lanes, word_bytes)
-        self.reduced, self.row = reducer.width(lanes), reducer.row_field(lanes)
+        self.reduced, self.row = timing.reduced(lanes), reducer.row_field(lanes)
         self.layout = description(lanes, pad_bytes, self.port_bytes)
         self.queue = HeadFifo(self.layout.size, STEPS)
         wide, beat = 32 * lanes, self.reduced

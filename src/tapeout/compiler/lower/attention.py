@@ -223,7 +223,6 @@ def _tile(
     their place, so that a trip of the loop does not start with their way from memory."""
     b, tile, rows = c.builder, c.tile, q.count
     keys, values = c.cache[layer]
-    n = at.n
     vb, f = q.kv * values.blocks, s.factors
     b.vector("vconvert", f.at, s.value_scales, at.n, vb, tile, f.stride, most=tile, kind=2)
     _scores(c, q, s, keys)
@@ -232,7 +231,7 @@ def _tile(
 
     def over(name: str, out: Floats, a: Floats, count: int = rows, **more: object) -> None:
         b.vector(
-            name, out.at, a.at, n, count, a.stride, out.stride, most=tile, **more  # type: ignore[arg-type]
+            name, out.at, a.at, at.n, count, a.stride, out.stride, most=tile, **more  # type: ignore[arg-type]
         )  # fmt: skip
 
     over("vmul", s.t, s.t, b=float(factor(q.scale)))
@@ -241,7 +240,7 @@ def _tile(
         if q.chunk % BLOCK:  # one bound for all tokens; otherwise no block below it is there
             everything = b.constant(1 << 30)
             b.vector(
-                "vwindow", s.t.at, s.t.at, n, rows, tile * 4, tile * 4, most=tile, low=low, high=everything,
+                "vwindow", s.t.at, s.t.at, at.n, rows, tile * 4, tile * 4, most=tile, low=low, high=everything,
                 imm=0xFF800000, per=rows,
             )  # fmt: skip
         low = NEVER
@@ -257,7 +256,7 @@ def _tile(
             count = q.tokens * q.group if q.tokens > 1 else rows
             here = s.t.row(h * count)
             b.vector(
-                "vwindow", here.at, here.at, n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
+                "vwindow", here.at, here.at, at.n, count, tile * 4, tile * 4, most=tile, low=low, high=at.high,
                 imm=0xFF800000, per=q.group if q.tokens > 1 else rows,
             )  # fmt: skip
     over("vgreatest", s.g, s.t)

@@ -102,13 +102,10 @@ def _rings(items: list[Item], g: Geometry, top: int, banks: Banks) -> dict[str, 
     vectors = min(sum(round_up(b.size, b.align) for b in found[VECTORS]), 4 * most[VECTORS])
     room = g.pad_bytes - at - vectors
     size = dict.fromkeys(found, vectors)
-    size[EXPERTS] = room
-    if found[WEIGHTS]:
-        size[EXPERTS] = max(
-            min(room // 2, room - 2 * most[WEIGHTS]), min(2 * most[EXPERTS], room // 2 * 3 // 2)
-        )
-    if not found[EXPERTS]:
-        size[EXPERTS] = 0
+    size[EXPERTS] = room if found[EXPERTS] else 0
+    if found[EXPERTS] and found[WEIGHTS]:
+        half = room // 2
+        size[EXPERTS] = max(min(half, room - 2 * most[WEIGHTS]), min(2 * most[EXPERTS], half + half // 2))
     size[WEIGHTS] = room - size[EXPERTS]
     rings = {}
     for kind, some in found.items():

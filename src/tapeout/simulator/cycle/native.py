@@ -148,7 +148,7 @@ def settings(core: Core) -> Settings:
     s.vector_port = [p.engine for p in declared].index(Engine.VECTOR)
     for name, kind in VECTOR_KINDS.items():
         s.vector_kind[instructions()[name].opcode & 31] = kind
-    width = min(g.lanes, timing.VECTOR_REDUCED)
+    width = timing.reduced(g.lanes)
     trees = {
         "sum": timing.halving(width), "greatest": width.bit_length() - 1, "quantise": timing.passes(BLOCK, g.lanes),
     }  # fmt: skip

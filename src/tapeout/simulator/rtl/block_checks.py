@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tapeout.chip.isa import timing
 from tapeout.chip.isa.geometry import Geometry
 from tapeout.chip.rtl import fp32_add, fp32_mul, function_unit, quantiser, reducer, topk
 from tapeout.chip.rtl.block import Block, verilog
@@ -33,7 +34,7 @@ def checks(core: Core) -> dict[str, Check]:
     spec = core.core
     g = Geometry.of(spec)
     lanes = spec.vector_lanes
-    reduced = reducer.width(lanes)
+    reduced = timing.reduced(lanes)
     made: dict[str, Check] = {
         "FP32 adder": lambda rng: _pairs(rng, fp32_add.Fp32Add(), fp32_add),
         "FP32 multiplier": lambda rng: _pairs(rng, fp32_mul.Fp32Mul(), fp32_mul),
@@ -115,6 +116,15 @@ def _quantiser(rng: np.random.Generator, lanes: int) -> int:
     return n
 
 
+def reduced_beat(row: U32, start: int, lanes: int, which: int = 0, field: int = 0) -> int:
+    """A beat of `Reducer` or `Greatest`: the row's elements from `start` on; `which` row of those in turn it is, in
+    `field` bits."""
+    part = row[start : start + lanes]
+    words = sum(int(w) << 32 * k for k, w in enumerate(part))
+    flags = (1 << len(part)) - 1 | which << lanes | (start + lanes >= len(row)) << lanes + field
+    return words | flags << 32 * lanes
+
+
 def _rows(rng: np.random.Generator, block: Block, lanes: int, twin: Callable[[U32], int]) -> int:
     """Groups of rows of one length in turn, as many as the block sums together."""
     together = getattr(block, "rows", 1)
@@ -125,11 +135,7 @@ def _rows(rng: np.random.Generator, block: Block, lanes: int, twin: Callable[[U3
         group = [floats(rng, n) for _ in range(together)]
         rows += group
         for i in range(0, max(n, 1), lanes):
-            for k, row in enumerate(group):
-                part = row[i : i + lanes]
-                words = sum(int(w) << 32 * j for j, w in enumerate(part))
-                flags = (1 << len(part)) - 1 | k << lanes | (i + lanes >= n) << lanes + field
-                beats.append(words | flags << 32 * lanes)
+            beats += [reduced_beat(row, i, lanes, k, field) for k, row in enumerate(group)]
     sim = simulate(block)
     payload = pack(beats, sim.ports["x__payload"][1])
     got = sim.run({"x": payload}, {"y": len(rows)}, offer=0.8, accept=0.6, seed=4)["y"]
